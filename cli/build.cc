@@ -1,0 +1,98 @@
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "cli.h"
+
+namespace headrace::cli {
+namespace {
+
+struct Options {
+  std::string model, output, device = "cpu", timing_cache, memory_budget, json;
+  std::vector<std::string> profiles, outputs, disabled;
+  int opt_level = 1, threads = 0;
+  bool verbose = false;
+};
+
+/// NAME=MIN:OPT:MAX, or NAME=SHAPE for one fixed shape.
+ShapeRange parse_range(const std::string& text) {
+  auto [name, value] = split_assignment(text, "--profile");
+  std::vector<std::string> parts;
+  for (std::size_t i = 0; i <= value.size();) {
+    const std::size_t end = std::min(value.find(':', i), value.size());
+    parts.push_back(value.substr(i, end - i));
+    i = end + 1;
+  }
+  if (parts.size() == 1) parts = {parts[0], parts[0], parts[0]};
+  if (parts.size() != 3)
+    throw Error(ErrorCode::invalid_argument, fmt::format("--profile takes NAME=MIN:OPT:MAX, not '{}'", text));
+  return {name, parse_shape(parts[0]), parse_shape(parts[1]), parse_shape(parts[2])};
+}
+
+void run(const Options& o) {
+  using Seconds = std::chrono::duration<double>;
+  if (std::filesystem::is_directory(o.output))
+    throw Error(ErrorCode::invalid_argument, fmt::format("--output '{}' is a folder; name a file", o.output));
+  const auto begin = std::chrono::steady_clock::now();
+  BuildOptions options{.device = o.device, .profiles = {}, .opt_level = o.opt_level, .threads = o.threads,
+                       .timing_cache = o.timing_cache, .memory_budget_bytes = UINT64_MAX, .progress = nullptr,
+                       .extra_outputs = o.outputs, .disabled_passes = o.disabled};
+  if (!o.memory_budget.empty()) options.memory_budget_bytes = parse_bytes(o.memory_budget);
+  if (!o.profiles.empty()) {
+    auto& profile = options.profiles.emplace_back();
+    for (const std::string& text : o.profiles) profile.push_back(parse_range(text));
+  }
+  const bool terminal = isatty(2) != 0;
+  int last = -1;
+  options.progress = [&](std::string_view stage, double done) {
+    const int percent = static_cast<int>(done * 100);
+    if (terminal && percent != last) fmt::print(stderr, "\r  {:<24} {:3d} %\x1b[K", stage, last = percent);
+    return true;
+  };
+  const PlanFile plan = build(o.model, options);
+  if (terminal) fmt::print(stderr, "\r\x1b[K");
+  plan.save(o.output);
+  const double seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
+  const Json described = Json::parse(plan.describe_json());
+  const auto size = std::filesystem::file_size(o.output);
+  Json json = {{"plan", o.output}, {"seconds", seconds}, {"bytes", size}, {"layers", described["layers"].size()}};
+  json["inputs"] = described["inputs"];
+  json["outputs"] = described["outputs"];
+  if (o.json != "-") {
+    fmt::print("{}: {} layers, {:.1f} MB, built in {:.2f} s\n", o.output, described["layers"].size(),
+               static_cast<double>(size) / 1e6, seconds);
+    if (o.verbose)
+      for (const Json& layer : described["layers"]) {
+        fmt::print("  {:<28} {}\n", layer["tactic"].get<std::string>(), layer["op"].get<std::string>());
+        for (const Json& refused : layer["refused"])
+          fmt::print("      {}: {}\n", refused["tactic"].get<std::string>(), refused["reason"].get<std::string>());
+      }
+  }
+  write_json(o.json, json);
+}
+
+}  // namespace
+
+void add_build(CLI::App& app, int&) {
+  auto o = std::make_shared<Options>();
+  CLI::App* sub = app.add_subcommand("build", "Make a plan from an ONNX model");
+  sub->add_option("model", o->model, "the .onnx file")->required();
+  sub->add_option("-o,--output", o->output, "the plan file to write; replaced only when the build succeeds")->required();
+  sub->add_option("--device", o->device, "cpu, or reference (slow, exact loops)")->capture_default_str();
+  sub->add_option("--profile", o->profiles,
+                  "NAME=MIN:OPT:MAX, shapes like 1x3x224x224; '*=1:8:16' sets the batch of every dynamic input");
+  sub->add_option("--timing-cache", o->timing_cache, "file of measured times, read and merged");
+  sub->add_option("--opt-level", o->opt_level, "0: kernels by rule; 1: by timing")->check(CLI::Range(0, 5))->capture_default_str();
+  sub->add_option("--threads", o->threads, "threads to tune for; 0: all usable cores")->check(CLI::Range(0, 1024));
+  sub->add_option("--memory-budget", o->memory_budget, "refuse a plan whose weights need more: 4G, 512M");
+  sub->add_option("--extra-output", o->outputs, "expose this tensor as a further output");
+  sub->add_option("--disable-pass", o->disabled, "skip this pass");
+  sub->add_flag("-v,--verbose", o->verbose, "list layers, tactics, and why others were refused");
+  sub->add_option("--json", o->json, "write the summary as JSON ('-': standard output)");
+  sub->callback([o] { run(*o); });
+}
+
+}  // namespace headrace::cli

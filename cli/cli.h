@@ -1,0 +1,62 @@
+// Shared by the commands of the CLI: options, JSON output, shapes, exit codes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <headrace/headrace.h>
+#include <nlohmann/json.hpp>
+
+namespace headrace::cli {
+
+using Json = nlohmann::ordered_json;
+
+/// Exit codes, one per class of failure. Documented in docs/cli.md and `headrace --help`.
+enum Exit : int {
+  kOk = 0,
+  kInternal = 1,
+  kUsage = 2,         ///< flags
+  kInvalidArgument = 3,
+  kInvalidModel = 4,
+  kUnsupported = 5,
+  kInvalidPlan = 6,
+  kIo = 7,
+  kOutOfMemory = 8,
+  kDevice = 9,
+  kMisuse = 10,
+  kMismatch = 11,     ///< verify, bench: outputs differ
+  kHazard = 12,       ///< --check-hazards found something
+  kCancelled = 13,
+};
+int exit_code(ErrorCode code);
+
+/// "1x3x224x224" -> extents; Error(invalid_argument) names the text.
+Shape parse_shape(const std::string& text);
+/// "4G", "512M", "100K", "1234" -> bytes.
+std::uint64_t parse_bytes(const std::string& text);
+/// "NAME=value" split at the first '='.
+std::pair<std::string, std::string> split_assignment(const std::string& text, const std::string& flag);
+/// Writes to the file, or to standard output for "-"; nothing when `path` is empty.
+void write_json(const std::string& path, const Json& json);
+
+/// Seeded inputs: floats uniform in [-1, 1), integers in [0, 10), bool 0/1.
+Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed);
+/// Shapes for every input: given ones, else `batch` for dynamic axis 0, else opt of the profile.
+ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments, std::int64_t batch);
+/// A tensor name as a file name: '/' becomes '_'.
+std::string file_name(const std::string& tensor_name);
+
+/// Each adds its subcommand to `app`; the callback sets `exit` and may throw Error.
+void add_build(CLI::App& app, int& exit);
+void add_run(CLI::App& app, int& exit);
+void add_bench(CLI::App& app, int& exit);
+void add_inspect(CLI::App& app, int& exit);
+void add_verify(CLI::App& app, int& exit);
+void add_env(CLI::App& app, int& exit);
+void add_demo(CLI::App& app, int& exit);       ///< examples/ocr
+void add_node_test(CLI::App& app, int& exit);  ///< hidden: ONNX's node tests
+
+}  // namespace headrace::cli

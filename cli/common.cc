@@ -1,0 +1,137 @@
+#include <fstream>
+#include <iostream>
+#include <random>
+
+#include <fmt/format.h>
+
+#include "cli.h"
+
+namespace headrace::cli {
+
+int exit_code(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid_argument: return kInvalidArgument;
+    case ErrorCode::invalid_model: return kInvalidModel;
+    case ErrorCode::unsupported: return kUnsupported;
+    case ErrorCode::invalid_plan: return kInvalidPlan;
+    case ErrorCode::io: return kIo;
+    case ErrorCode::out_of_memory: return kOutOfMemory;
+    case ErrorCode::device: return kDevice;
+    case ErrorCode::misuse:
+    case ErrorCode::rejected:
+    case ErrorCode::timeout: return kMisuse;
+    case ErrorCode::cancelled: return kCancelled;
+    case ErrorCode::internal: return kInternal;
+  }
+  return kInternal;
+}
+
+Shape parse_shape(const std::string& text) {
+  const auto bad = [&] {
+    return Error(ErrorCode::invalid_argument, fmt::format("'{}' is not a shape; write extents with 'x' between: 1x3x224x224", text));
+  };
+  Shape shape;
+  std::size_t i = 0;
+  while (true) {
+    const std::size_t end = std::min(text.find('x', i), text.size());
+    if (end == i || end - i > 18) throw bad();
+    std::int64_t extent = 0;
+    for (; i < end; ++i) {
+      if (text[i] < '0' || text[i] > '9') throw bad();
+      extent = extent * 10 + (text[i] - '0');
+    }
+    shape.push_back(extent);
+    if (end == text.size()) return shape;
+    ++i;
+  }
+}
+
+std::uint64_t parse_bytes(const std::string& text) {
+  std::size_t used = 0;
+  double value = -1;
+  try {
+    value = std::stod(text, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  const std::string unit = text.substr(used);
+  const double factor = unit.empty() || unit == "B" ? 1 : unit == "K" ? 1024.0 : unit == "M" ? 1048576.0 : unit == "G" ? 1073741824.0 : 0;
+  if (used == 0 || !(value >= 0) || factor == 0 || value * factor > 1e18)
+    throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is not a number of bytes; write 4G, 512M, 100K or 1234", text));
+  return static_cast<std::uint64_t>(value * factor);
+}
+
+std::pair<std::string, std::string> split_assignment(const std::string& text, const std::string& flag) {
+  const std::size_t at = text.find('=');
+  if (at == std::string::npos || at == 0 || at + 1 == text.size())
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} takes NAME=VALUE, not '{}'", flag, text));
+  return {text.substr(0, at), text.substr(at + 1)};
+}
+
+void write_json(const std::string& path, const Json& json) {
+  if (path.empty()) return;
+  const std::string text = json.dump(2) + "\n";
+  if (path == "-") {
+    std::cout << text << std::flush;
+    return;
+  }
+  std::ofstream file(path);
+  file << text;
+  file.flush();
+  if (!file) throw Error(ErrorCode::io, fmt::format("could not write '{}'; check the folder and its permissions", path));
+}
+
+Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
+  Tensor tensor(dtype, shape);
+  std::mt19937_64 random(seed);
+  const auto unit = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };
+  const std::int64_t count = element_count(shape);
+  const auto fill = [&](auto span, auto make) {
+    for (std::int64_t i = 0; i < count; ++i) span[static_cast<std::size_t>(i)] = make();
+  };
+  const auto integer = [&] { return static_cast<int>(random() % 10); };
+  switch (dtype) {
+    case DType::f32: fill(tensor.as<float>(), [&] { return static_cast<float>(2 * unit() - 1); }); break;
+    case DType::f64: fill(tensor.as<double>(), [&] { return 2 * unit() - 1; }); break;
+    case DType::f16: fill(tensor.as<Half>(), [&] { return to_half(static_cast<float>(2 * unit() - 1)); }); break;
+    case DType::i8: fill(tensor.as<std::int8_t>(), [&] { return static_cast<std::int8_t>(integer()); }); break;
+    case DType::i16: fill(tensor.as<std::int16_t>(), [&] { return static_cast<std::int16_t>(integer()); }); break;
+    case DType::i32: fill(tensor.as<std::int32_t>(), integer); break;
+    case DType::i64: fill(tensor.as<std::int64_t>(), integer); break;
+    case DType::u8: fill(tensor.as<std::uint8_t>(), [&] { return static_cast<std::uint8_t>(integer()); }); break;
+    case DType::u16: fill(tensor.as<std::uint16_t>(), [&] { return static_cast<std::uint16_t>(integer()); }); break;
+    case DType::u32: fill(tensor.as<std::uint32_t>(), [&] { return static_cast<std::uint32_t>(integer()); }); break;
+    case DType::u64: fill(tensor.as<std::uint64_t>(), [&] { return static_cast<std::uint64_t>(integer()); }); break;
+    case DType::boolean: fill(tensor.as<bool>(), [&] { return random() % 2 == 1; }); break;
+  }
+  return tensor;
+}
+
+ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments, std::int64_t batch) {
+  ShapeMap shapes;
+  for (const TensorInfo& info : engine.inputs()) {
+    Shape shape = info.opt.size() == info.shape.size() ? info.opt : info.shape;
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      if (info.shape[i] >= 0) shape[i] = info.shape[i];
+      if (i == 0 && batch > 0 && info.shape[i] < 0) shape[i] = batch;
+    }
+    shapes[info.name] = shape;
+  }
+  for (const std::string& text : assignments) {
+    auto [name, value] = split_assignment(text, "--shapes");
+    const auto it = shapes.find(name);
+    if (it == shapes.end())
+      throw Error(ErrorCode::invalid_argument, fmt::format("the plan has no input '{}'; `headrace inspect` lists them", name));
+    it->second = parse_shape(value);
+  }
+  return shapes;
+}
+
+std::string file_name(const std::string& tensor_name) {
+  std::string name = tensor_name;
+  for (char& c : name)
+    if (c == '/') c = '_';
+  return name;
+}
+
+}  // namespace headrace::cli

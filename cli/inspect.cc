@@ -1,0 +1,105 @@
+#include <fstream>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "cli.h"
+
+namespace headrace::cli {
+namespace {
+
+bool is_plan(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw Error(ErrorCode::io, fmt::format("cannot open '{}'; check the path", path));
+  char magic[8] = {};
+  file.read(magic, 8);
+  return std::string_view(magic, 8) == "HEADRACE";
+}
+
+std::string shapes_of(const Json& tensors) {
+  std::string text;
+  for (const Json& t : tensors) text += (text.empty() ? "" : ", ") + t["shape"].get<std::string>();
+  return text;
+}
+
+void inspect_plan(const std::string& path, bool verbose, const std::string& json_path) {
+  const Json json = Json::parse(PlanFile::load(path).describe_json());
+  write_json(json_path, json);
+  if (json_path == "-") return;
+  fmt::print("{}: plan format {}, device {} ({}), tuned for {} threads\n", path, json["format_version"].get<int>(),
+             json["device"].get<std::string>(), json["device_model"].get<std::string>(), json["threads"].get<int>());
+  for (const char* kind : {"inputs", "outputs"})
+    for (const Json& t : json[kind])
+      fmt::print("  {:<8} {:<24} {} {}\n", kind, t["name"].get<std::string>(), t["dtype"].get<std::string>(),
+                 t["shape"].get<std::string>());
+  for (const Json& profile : json["profiles"])
+    for (const Json& range : profile)
+      fmt::print("  profile  {:<24} min {} opt {} max {}\n", range["input"].get<std::string>(), range["min"].dump(),
+                 range["opt"].dump(), range["max"].dump());
+  fmt::print("  weights  {:.2f} MB; {} tensors, {} of them views without memory of their own\n",
+             json["memory_bytes"]["weights"].get<double>() / 1e6, json["tensors"].get<int>(), json["views"].get<int>());
+  int index = 0;
+  for (const Json& layer : json["layers"]) {
+    std::string origin = layer["origins"].empty() ? "" : layer["origins"][0].get<std::string>();
+    if (layer["origins"].size() > 1) origin += fmt::format(" +{}", layer["origins"].size() - 1);
+    fmt::print("{:4d} {:<26} {:<40} {}\n", index++, layer["tactic"].get<std::string>(),
+               layer.contains("outputs") ? shapes_of(layer["outputs"]) : "", origin);
+    if (!verbose) continue;
+    fmt::print("       {}\n", layer["op"].get<std::string>());
+    for (const Json& t : layer["tried"])
+      fmt::print("       tried   {} [{}]: {:.1f} us\n", t["tactic"].get<std::string>(), t["choice"].get<std::string>(), t["us"].get<double>());
+    for (const Json& r : layer["refused"])
+      fmt::print("       refused {}: {}\n", r["tactic"].get<std::string>(), r["reason"].get<std::string>());
+  }
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, int&) {
+  struct Options {
+    std::string file, json;
+    bool verbose = false;
+  };
+  auto o = std::make_shared<Options>();
+  CLI::App* sub = app.add_subcommand("inspect", "Show what is in a plan or an ONNX model");
+  sub->add_option("file", o->file, "a plan or an .onnx file")->required();
+  sub->add_flag("-v,--verbose", o->verbose, "operators, timings, and why tactics were refused");
+  sub->add_option("--json", o->json, "write it as JSON ('-': standard output)");
+  sub->callback([o] {
+    if (is_plan(o->file)) return inspect_plan(o->file, o->verbose, o->json);
+    const std::string text = describe_onnx(o->file);
+    write_json(o->json, {{"onnx", o->file}, {"graph", text}});
+    if (o->json != "-") fmt::print("{}", text);
+  });
+}
+
+void add_env(CLI::App& app, int&) {
+  auto json_path = std::make_shared<std::string>();
+  CLI::App* sub = app.add_subcommand("env", "Show versions, this machine, and what is supported");
+  sub->add_option("--json", *json_path, "write it as JSON ('-': standard output)");
+  sub->callback([json_path] {
+    std::string model;
+    std::ifstream cpu("/proc/cpuinfo");
+    for (std::string line; std::getline(cpu, line) && model.empty();)
+      if (line.starts_with("model name")) model = line.substr(line.find(':') + 2);
+    const auto operators = supported_operators();
+    const Json json = {{"headrace", std::string(version())}, {"compiler", __VERSION__}, {"cpu", model},
+                       {"cores", std::thread::hardware_concurrency()}, {"devices", {"cpu", "reference"}},
+                       {"onnx_operators", operators}};
+    write_json(*json_path, json);
+    if (*json_path == "-") return;
+    fmt::print("headrace {}\ncompiler {}\ncpu      {}, {} cores\ndevices  cpu, reference\nonnx     {} operators, opset 7 to 28:\n",
+               version(), __VERSION__, model, std::thread::hardware_concurrency(), operators.size());
+    std::string line = "        ";
+    for (const std::string& name : operators) {
+      if (line.size() + name.size() > 100) {
+        fmt::print("{}\n", line);
+        line = "        ";
+      }
+      line += " " + name;
+    }
+    fmt::print("{}\n", line);
+  });
+}
+
+}  // namespace headrace::cli

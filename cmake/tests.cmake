@@ -1,0 +1,97 @@
+# Tests: one executable per folder of tests/ that has sources (headrace_tests_<folder>).
+# Label: `fast-<folder>` or `slow-<folder>` (one word, as gtest_discover_tests passes no lists); `ctest -L fast` matches
+# all fast ones, `ctest -L pipeline` one folder. Files *sched*.cc of tests/unit form headrace_tests_sched.
+enable_testing()
+find_package(GTest REQUIRED)
+include(GoogleTest)
+
+file(GLOB_RECURSE support_sources CONFIGURE_DEPENDS tests/support/*.cc)
+add_library(headrace_test_support STATIC ${support_sources} ${HEADRACE_EMPTY_SOURCE})
+target_link_libraries(headrace_test_support PUBLIC headrace_build headrace_private GTest::gtest GTest::gmock)
+target_include_directories(headrace_test_support PUBLIC src tests)
+target_compile_definitions(headrace_test_support PUBLIC
+  HEADRACE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+  HEADRACE_BINARY="$<IF:$<TARGET_EXISTS:headrace>,${CMAKE_BINARY_DIR}/headrace,>")
+
+add_custom_target(headrace_fast_tests)   # what `ctest -L fast` needs
+add_custom_target(headrace_sched_tests)  # what the thread sanitizer runs
+
+function(headrace_add_tests folder speed)
+  if(NOT ARGN)
+    return()
+  endif()
+  set(target headrace_tests_${folder})
+  add_executable(${target} ${ARGN})
+  target_link_libraries(${target} PRIVATE headrace_test_support GTest::gtest_main)
+  if(speed STREQUAL "fast")
+    add_dependencies(headrace_fast_tests ${target})
+  elseif(TARGET headrace)
+    add_dependencies(${target} headrace)
+  endif()
+  if(folder MATCHES "^(sched|pipeline)$")
+    add_dependencies(headrace_sched_tests ${target})
+  endif()
+  gtest_discover_tests(${target} TEST_PREFIX "${folder}/" DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
+    WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+    PROPERTIES LABELS "${speed}-${folder}" TIMEOUT 900 ENVIRONMENT "OMP_WAIT_POLICY=passive")
+endfunction()
+
+foreach(folder unit passes ops onnx device models plan pipeline cli)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS tests/${folder}/*.cc)
+  set(speed fast)
+  if(folder MATCHES "^(models|cli|onnx)$")
+    set(speed slow)
+  endif()
+  if(folder STREQUAL unit)
+    set(sched_sources ${sources})
+    list(FILTER sched_sources INCLUDE REGEX "sched[^/]*\\.cc$")
+    list(FILTER sources EXCLUDE REGEX "sched[^/]*\\.cc$")
+    headrace_add_tests(sched fast ${sched_sources})
+  endif()
+  headrace_add_tests(${folder} ${speed} ${sources})
+endforeach()
+
+# Scripts that drive the program: tests/onnx/node_tests.py (ONNX's own node tests), tests/models/all_models.py (one test
+# per network, against ONNX Runtime), tests/{models,cli}/*_test.py.
+if(TARGET headrace AND NOT HEADRACE_SANITIZE)
+  find_program(HEADRACE_PYTHON NAMES python3 HINTS "${PROJECT_SOURCE_DIR}/.deps/venv/bin" NO_CMAKE_PATH)
+  file(GLOB scripts CONFIGURE_DEPENDS tests/onnx/node_tests.py tests/models/*_test.py tests/cli/*_test.py)
+  foreach(script ${scripts})
+    file(RELATIVE_PATH name "${PROJECT_SOURCE_DIR}/tests" "${script}")
+    string(REGEX REPLACE "\\.py$" "" name "${name}")
+    string(REGEX REPLACE "/.*" "" folder "${name}")
+    add_test(NAME ${name} COMMAND "${HEADRACE_PYTHON}" "${script}" --cli "$<TARGET_FILE:headrace>"
+      WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+    set_tests_properties(${name} PROPERTIES LABELS "slow-${folder}" TIMEOUT 1200 RUN_SERIAL ON)
+  endforeach()
+  if(EXISTS "${PROJECT_SOURCE_DIR}/tests/models/all_models.py")
+    foreach(model resnet18 resnet50 mobilenet_v2 mobilenet9 pointpillars_rpn yolox_m ocr_det ocr_cls ocr_rec)
+      add_test(NAME models/${model} COMMAND "${HEADRACE_PYTHON}" tests/models/all_models.py --cli "$<TARGET_FILE:headrace>"
+        --models .deps/models --ocr .deps/ocr ${model} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+      set_tests_properties(models/${model} PROPERTIES LABELS slow-models TIMEOUT 600 RUN_SERIAL ON)
+    endforeach()
+  endif()
+endif()
+
+if(NOT HEADRACE_SANITIZE)
+  file(GLOB compile_fail_files CONFIGURE_DEPENDS tests/compile_fail/*.cc)
+  foreach(file ${compile_fail_files})
+    get_filename_component(name "${file}" NAME_WE)
+    add_test(NAME compile_fail/${name} COMMAND "${CMAKE_COMMAND}" -DCOMPILER=${CMAKE_CXX_COMPILER} -DFILE=${file}
+      -DINCLUDE=${PROJECT_SOURCE_DIR}/include -P "${PROJECT_SOURCE_DIR}/cmake/compile_fail.cmake")
+    set_tests_properties(compile_fail/${name} PROPERTIES LABELS "fast;compile_fail" TIMEOUT 120)
+  endforeach()
+
+  # The run-time library stands alone: with every object of it linked in, nothing of the build half may be missing.
+  add_executable(headrace_runtime_alone ${HEADRACE_MAIN_SOURCE})
+  target_link_libraries(headrace_runtime_alone PRIVATE
+    -Wl,--whole-archive $<TARGET_FILE:headrace_runtime> -Wl,--no-whole-archive headrace_runtime)
+  add_test(NAME link/runtime_alone COMMAND headrace_runtime_alone)
+  set_tests_properties(link/runtime_alone PROPERTIES LABELS "fast;link")
+
+  # The installed package: install to a fresh prefix, find_package from another project, build and run.
+  add_test(NAME install/consumer COMMAND "${CMAKE_COMMAND}" -DBUILD=${CMAKE_BINARY_DIR}
+    -DSOURCE=${PROJECT_SOURCE_DIR} -DGENERATOR=${CMAKE_GENERATOR} -DCXX=${CMAKE_CXX_COMPILER}
+    -P "${PROJECT_SOURCE_DIR}/cmake/consumer_test.cmake")
+  set_tests_properties(install/consumer PROPERTIES LABELS "slow;install" TIMEOUT 300)
+endif()

@@ -1,0 +1,43 @@
+// Finds where text stands in a picture: the detection network and what follows it.
+//
+//   ocr::Detector detector(engine);
+//   std::vector<ocr::Quad> boxes = detector.find(picture);     // in reading order, clockwise from the top left
+//
+// Contract: the picture must be `fit` first; one thread at a time.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include <headrace/runtime.h>
+
+#include "ocr/geometry.h"
+#include "ocr/image.h"
+
+namespace headrace::ocr {
+
+/// A picture brought to a size that the detector likes, and the way back.
+struct Fitted {
+  Image image;
+  float scale_x = 1, scale_y = 1;  ///< original = (fitted - offset) * scale
+  float offset_x = 0, offset_y = 0;
+  Point to_original(Point p) const { return {(p.x - offset_x) * scale_x, (p.y - offset_y) * scale_y}; }
+};
+/// Large pictures shrink to 2000 pixels (long strips to 4000), tiny ones grow, strips get black borders.
+Fitted fit(const Image& picture);
+
+/// Text boxes of a probability map, scaled to a picture of the given size.
+std::vector<Quad> boxes_of_map(std::span<const float> map, int map_width, int map_height, int width, int height);
+
+class Detector {
+ public:
+  explicit Detector(const Engine& engine);
+  std::vector<Quad> find(const Image& image);
+
+ private:
+  Context context_;
+  std::string input_;
+  std::vector<float> planes_, map_;
+};
+
+}  // namespace headrace::ocr

@@ -1,0 +1,55 @@
+// Reads straightened lines of text: which way up they are, and what they say.
+//
+//   ocr::Classifier classifier(cls_engine, threads);
+//   for (std::size_t i : classifier.upside_down(crops)) crops[i] = ocr::rotate_half(crops[i]);
+//   ocr::Recogniser recogniser(rec_engine, threads);
+//   std::vector<ocr::Reading> readings = recogniser.read(crops);
+//
+// Both keep many inferences in flight over one Session: a worker with one thread for each core.
+// Contract: one thread at a time.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include <headrace/session.h>
+
+#include "ocr/image.h"
+
+namespace headrace::ocr {
+
+class Classifier {
+ public:
+  Classifier(const Engine& engine, int threads);
+  /// Indices of the crops that stand on their head.
+  std::vector<std::size_t> upside_down(std::span<const Image> crops);
+
+ private:
+  std::string input_;
+  std::size_t slots_;
+  Session session_;
+};
+
+struct Reading {
+  std::string text;
+  float confidence = 0;  ///< mean over the characters, 0 without any
+};
+
+class Recogniser {
+ public:
+  /// Error(invalid_plan) when the plan does not carry the network's character list.
+  Recogniser(const Engine& engine, int threads);
+  std::vector<Reading> read(std::span<const Image> crops);
+  /// Width of the network's input for a crop: widths come in steps, because a new one has to be prepared.
+  static int input_width(const Image& crop);
+
+ private:
+  Reading decode(ConstTensorView probabilities) const;
+  std::string input_;
+  std::vector<std::string> characters_;  ///< [0]: blank
+  std::size_t slots_;
+  Session session_;
+};
+
+}  // namespace headrace::ocr

@@ -1,0 +1,142 @@
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+#include <headrace/runtime.h>
+
+#include "api/borrowed_buffer.h"
+#include "runtime/engine.h"
+#include "runtime/io.h"
+
+namespace headrace {
+
+struct Context::State {
+  explicit State(const Engine& e)
+      : engine(e), context(e.data()), reads_values(runtime::reads_input_values(e.data()->plan())) {
+    Device& device = engine.data()->device();
+    stream = device.make_stream({.name = "infer", .inline_execution = true, .threads = engine.data()->threads()});
+    done = device.make_event();
+    for (std::size_t i = 0; i < engine.inputs().size(); ++i) {
+      inputs.push_back(std::make_shared<api::BorrowedBuffer>());
+      context.bind_input(i, inputs.back());
+    }
+    for (std::size_t i = 0; i < engine.outputs().size(); ++i) {
+      outputs.push_back(std::make_shared<api::BorrowedBuffer>());
+      context.bind_output(i, outputs.back());
+    }
+    order.resize(inputs.size());
+  }
+
+  /// Checks the inputs, points the buffers at them, and prepares their shapes.
+  const runtime::Prepared& take(std::span<const NamedView> views);
+  void run(const runtime::Prepared& prepared, std::span<const TensorView> results);
+
+  Engine engine;
+  runtime::Context context;
+  bool reads_values = false;
+  std::unique_ptr<Stream> stream;
+  EventRef done;
+  std::vector<std::shared_ptr<api::BorrowedBuffer>> inputs, outputs;
+  std::vector<const NamedView*> order;  ///< by input index
+  ShapeMap shapes;
+};
+
+const runtime::Prepared& Context::State::take(std::span<const NamedView> views) {
+  const std::vector<TensorInfo>& infos = engine.inputs();
+  std::fill(order.begin(), order.end(), nullptr);
+  for (const NamedView& view : views) {
+    const auto it = std::find_if(infos.begin(), infos.end(), [&](const TensorInfo& i) { return i.name == view.name; });
+    if (it == infos.end()) {
+      std::string names;
+      for (const TensorInfo& i : infos) names += (names.empty() ? "'" : ", '") + i.name + "'";
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("the engine has no input '{}'; its inputs are {}", view.name, names.empty() ? "none" : names));
+    }
+    const auto index = static_cast<std::size_t>(it - infos.begin());
+    if (order[index])
+      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' is given twice", view.name));
+    if (view.view.dtype() != it->dtype)
+      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' takes {}, but the tensor given holds {}", it->name,
+                                                           to_string(it->dtype), to_string(view.view.dtype())));
+    if (!view.view.data() && view.view.size_bytes() > 0)
+      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' has no data (null pointer)", it->name));
+    order[index] = &view;
+  }
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    if (!order[i])
+      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' ({} {}) is missing", infos[i].name,
+                                                           to_string(infos[i].dtype), infos[i].shape_text));
+    const ConstTensorView& view = order[i]->view;
+    // Kernels only read inputs; Buffer has one address for both.
+    inputs[i]->point_to(const_cast<std::byte*>(view.data()), view.size_bytes());
+    Shape& shape = shapes[infos[i].name];
+    if (shape != view.shape()) shape = view.shape();
+  }
+  if (!reads_values) return context.prepare(shapes);
+  std::vector<const std::byte*> data;
+  std::vector<Shape> extents;
+  for (const NamedView* view : order) {
+    data.push_back(view->view.data());
+    extents.push_back(view->view.shape());
+  }
+  return context.prepare(shapes, runtime::collect_input_values(*engine.data(), data, extents));
+}
+
+void Context::State::run(const runtime::Prepared& prepared, std::span<const TensorView> results) {
+  if (results.size() != outputs.size())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} output views were given, but the engine has {} outputs", results.size(), outputs.size()));
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const TensorDesc& desc = prepared.outputs[i];
+    if (results[i].dtype() != desc.dtype || results[i].shape() != desc.shape)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("output '{}' is {} {}, but the view given for it is {} {}", engine.outputs()[i].name,
+                              to_string(desc.dtype), to_string(desc.shape), to_string(results[i].dtype()),
+                              to_string(results[i].shape())));
+    outputs[i]->point_to(results[i].data(), results[i].size_bytes());
+  }
+  context.enqueue(*stream, *done);
+  done->wait();
+}
+
+Context::Context(const Engine& engine) : state_(std::make_unique<State>(engine)) {}
+Context::~Context() = default;
+Context::Context(Context&&) noexcept = default;
+Context& Context::operator=(Context&&) noexcept = default;
+
+ShapeMap Context::prepare(const ShapeMap& shapes) {
+  const runtime::Prepared& prepared = state_->context.prepare(shapes);
+  ShapeMap result;
+  for (std::size_t i = 0; i < prepared.outputs.size(); ++i)
+    result[state_->engine.outputs()[i].name] = prepared.outputs[i].shape;
+  return result;
+}
+
+std::vector<NamedTensor> Context::infer(std::span<const NamedView> inputs) {
+  const runtime::Prepared& prepared = state_->take(inputs);
+  std::vector<NamedTensor> results;
+  std::vector<TensorView> views;
+  for (std::size_t i = 0; i < prepared.outputs.size(); ++i) {
+    results.push_back({state_->engine.outputs()[i].name, Tensor(prepared.outputs[i].dtype, prepared.outputs[i].shape)});
+    views.push_back(results.back().tensor.view());
+  }
+  state_->run(prepared, views);
+  return results;
+}
+
+void Context::infer(std::span<const NamedView> inputs, std::span<const TensorView> outputs) {
+  const runtime::Prepared& prepared = state_->take(inputs);
+  state_->run(prepared, outputs);
+}
+
+std::vector<LayerTime> Context::profile(int repeats) {
+  const Plan& plan = state_->engine.data()->plan();
+  std::vector<LayerTime> result;
+  for (const runtime::StepTime& time : state_->context.profile_steps(*state_->stream, repeats)) {
+    const PlanStep& step = plan.steps[time.step];
+    result.push_back({step.origins.empty() ? step.op.id : step.origins.front(), step.tactic, time.us});
+  }
+  return result;
+}
+
+}  // namespace headrace

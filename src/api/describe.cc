@@ -1,0 +1,67 @@
+// PlanFile::describe_json: what `headrace inspect` shows. Schema: docs/cli.md.
+#include <fmt/format.h>
+#include <headrace/runtime.h>
+#include <nlohmann/json.hpp>
+
+#include "plan/plan.h"
+
+namespace headrace {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json tensor_json(const Plan& plan, const PlanTensor& tensor) {
+  return {{"name", tensor.name},
+          {"dtype", std::string(to_string(tensor.dtype))},
+          {"shape", plan.shapes.to_string(tensor.shape)},
+          {"layout", std::string(to_string(tensor.layout))}};
+}
+
+Json io_json(const Plan& plan, const std::vector<std::int32_t>& indices) {
+  Json list = Json::array();
+  for (std::int32_t i : indices) list.push_back(tensor_json(plan, plan.tensors[static_cast<std::size_t>(i)]));
+  return list;
+}
+
+Json layer_json(const Plan& plan, const PlanStep& step) {
+  Json layer = {{"op", to_string(from_record(step.op), plan.shapes)},
+                {"tactic", step.tactic},
+                {"choice", step.choice},
+                {"origins", step.origins}};
+  for (std::int32_t i : step.inputs) layer["inputs"].push_back(tensor_json(plan, plan.tensors[static_cast<std::size_t>(i)]));
+  for (std::int32_t i : step.outputs) layer["outputs"].push_back(tensor_json(plan, plan.tensors[static_cast<std::size_t>(i)]));
+  layer["refused"] = Json::array();
+  for (const RefusalRecord& r : step.refused) layer["refused"].push_back({{"tactic", r.tactic}, {"reason", r.reason}});
+  layer["tried"] = Json::array();
+  for (const TimingRecord& t : step.tried) layer["tried"].push_back({{"tactic", t.tactic}, {"choice", t.choice}, {"us", t.us}});
+  return layer;
+}
+
+}  // namespace
+
+std::string PlanFile::describe_json() const {
+  const Plan& plan = *plan_;
+  Json json = {{"format_version", kPlanVersion}, {"device", plan.device}, {"device_model", plan.device_model},
+               {"threads", plan.threads}};
+  json["provenance"] = Json::object();
+  for (const auto& [key, value] : plan.provenance)
+    json["provenance"][key] = value.size() <= 200 ? value : fmt::format("({} characters)", value.size());
+  json["inputs"] = io_json(plan, plan.inputs);
+  json["outputs"] = io_json(plan, plan.outputs);
+  json["profiles"] = Json::array();
+  for (const Profile& profile : plan.profiles) {
+    Json ranges = Json::array();
+    for (const ProfileRange& r : profile) ranges.push_back({{"input", r.input}, {"min", r.min}, {"opt", r.opt}, {"max", r.max}});
+    json["profiles"].push_back(ranges);
+  }
+  json["memory_bytes"] = {{"weights", plan.weights.size()}};
+  std::size_t views = 0;
+  for (const PlanTensor& t : plan.tensors) views += t.view != ViewKind::none;
+  json["tensors"] = plan.tensors.size();
+  json["views"] = views;
+  json["layers"] = Json::array();
+  for (const PlanStep& step : plan.steps) json["layers"].push_back(layer_json(plan, step));
+  return json.dump(2);
+}
+
+}  // namespace headrace

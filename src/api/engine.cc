@@ -1,0 +1,87 @@
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <headrace/runtime.h>
+
+#include "api/registry.h"
+#include "device/checker.h"
+#include "plan/plan.h"
+#include "runtime/engine.h"
+
+namespace headrace {
+
+PlanFile PlanFile::load(const std::string& path, std::uint64_t memory_budget_bytes) {
+  return PlanFile(std::make_shared<const Plan>(load_plan(path, {memory_budget_bytes})));
+}
+
+PlanFile PlanFile::from_bytes(std::span<const std::byte> bytes, std::uint64_t memory_budget_bytes) {
+  auto copy = std::make_shared<std::vector<std::byte>>(bytes.begin(), bytes.end());
+  return PlanFile(std::make_shared<const Plan>(read_plan(*copy, copy, {memory_budget_bytes})));
+}
+
+void PlanFile::save(const std::string& path) const { save_plan(*plan_, path); }
+
+std::vector<std::byte> PlanFile::bytes() const { return write_plan(*plan_); }
+
+struct Engine::State {
+  runtime::EngineRef engine;
+  std::vector<TensorInfo> inputs, outputs;
+};
+
+namespace {
+
+Shape fixed_or_minus_one(const Dims& dims) {
+  Shape shape;
+  for (const Dim& d : dims) shape.push_back(d.is_constant() ? d.value : -1);
+  return shape;
+}
+
+TensorInfo to_info(const Plan& plan, const runtime::IoInfo& io) {
+  TensorInfo info{.name = io.name, .dtype = io.dtype, .shape_text = plan.shapes.to_string(io.shape),
+                  .shape = fixed_or_minus_one(io.shape), .min = {}, .opt = {}, .max = {}};
+  if (!plan.profiles.empty())
+    for (const ProfileRange& range : plan.profiles.front())
+      if (range.input == io.name) {
+        info.min = range.min;
+        info.opt = range.opt;
+        info.max = range.max;
+      }
+  return info;
+}
+
+}  // namespace
+
+Engine Engine::load(const std::string& path, const LoadOptions& options) {
+  try {
+    return load(PlanFile::load(path, options.memory_budget_bytes), options);
+  } catch (Error& e) {
+    throw e.add_context(fmt::format("while loading plan '{}'", path));
+  }
+}
+
+Engine Engine::load(const PlanFile& plan, const LoadOptions& options) {
+  auto state = std::make_shared<State>();
+  state->engine = runtime::Engine::create(
+      plan.data(), api::registry(),
+      {.device = options.device, .threads = options.threads, .memory_budget_bytes = options.memory_budget_bytes,
+       .check_hazards = options.check_hazards});
+  for (const runtime::IoInfo& io : state->engine->inputs()) state->inputs.push_back(to_info(*plan.data(), io));
+  for (const runtime::IoInfo& io : state->engine->outputs()) state->outputs.push_back(to_info(*plan.data(), io));
+  Engine engine;
+  engine.state_ = std::move(state);
+  return engine;
+}
+
+const std::vector<TensorInfo>& Engine::inputs() const { return state_->inputs; }
+const std::vector<TensorInfo>& Engine::outputs() const { return state_->outputs; }
+std::string Engine::metadata(const std::string& key) const {
+  const auto& provenance = state_->engine->plan().provenance;
+  const auto it = provenance.find("onnx." + key);
+  return it == provenance.end() ? std::string() : it->second;
+}
+std::string Engine::device() const { return state_->engine->plan().device; }
+int Engine::threads() const { return state_->engine->threads(); }
+std::vector<std::string> Engine::hazards() const { return hazard_reports(state_->engine->device()); }
+const std::shared_ptr<const runtime::Engine>& Engine::data() const { return state_->engine; }
+
+}  // namespace headrace

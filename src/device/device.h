@@ -1,0 +1,124 @@
+// What a machine can do: memory, streams, events, kernels, recordings. No operators.
+//
+// Contract: a Device owns streams and buffers and outlives them. Creation may throw; nothing on the hot path
+// (launch, copy, record, wait) allocates. All device work goes through a Stream, and every operand is named with its
+// byte range and access, so that wrappers (hazard checker, tracer) see everything.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <headrace/error.h>
+
+namespace headrace {
+
+enum class MemoryKind : std::uint8_t { host, pinned, device };
+/// What the bytes are for; each is counted apart.
+enum class MemoryUse : std::uint8_t { weights, activations, io, workspace, recordings };
+std::string_view to_string(MemoryUse use);
+
+/// A block of memory of one device. On a CPU device every kind is host memory, 64-byte aligned. Move-free: held by
+/// shared_ptr; the last owner frees it.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual std::size_t size_bytes() const = 0;
+  virtual MemoryKind kind() const = 0;
+  /// Address as the device sees it. Only kernels and the innermost stream use it.
+  virtual std::byte* device_data() const = 0;
+  /// Address as the host sees it; null for pure device memory.
+  virtual std::byte* host_data() const = 0;
+};
+using BufferRef = std::shared_ptr<Buffer>;
+
+enum class Access : std::uint8_t { read, write, read_write };
+
+/// A byte range of a buffer, and what the launch does to it. Non-owning: the caller keeps the buffer alive until the
+/// work is done.
+struct Operand {
+  Buffer* buffer = nullptr;
+  std::size_t offset = 0, size = 0;
+  Access access = Access::read;
+};
+
+/// The machine's own stream, opaque here (cudaStream_t, the CPU worker). Null on an inline CPU stream.
+using NativeStream = void*;
+
+/// Immutable, shareable between threads, capture-safe: launch neither allocates nor synchronises.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual std::size_t workspace_bytes() const { return 0; }
+  /// data[i]: device address of operand i (sources then destinations, in the step's order).
+  virtual void launch(NativeStream stream, std::span<std::byte* const> data, std::byte* workspace) const = 0;
+  virtual std::string_view name() const = 0;  ///< for traces: tactic and implementation
+};
+
+/// A point on a stream's timeline. Reusable: `Stream::record` moves it. Thread-safe.
+class Event {
+ public:
+  virtual ~Event() = default;
+  /// Blocks the host until the work before the record is done. Throws the Error of failed work, and Error(misuse)
+  /// when the event was never recorded.
+  virtual void wait() = 0;
+  virtual bool wait_for(std::chrono::nanoseconds timeout) = 0;
+  /// True when done (or failed); never blocks. Throws Error(misuse) when never recorded.
+  virtual bool ready() const = 0;
+};
+using EventRef = std::shared_ptr<Event>;
+
+/// In-order queue of work. One host thread at a time. Work that fails poisons the events recorded after it, until
+/// `record` of the failing span has been consumed: later independent work runs.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  /// `operands`: sources then destinations; `workspace` may have a null buffer when the kernel needs none.
+  /// The kernel and buffers must outlive the execution.
+  virtual void launch(const Kernel& kernel, std::span<const Operand> operands, const Operand& workspace) = 0;
+  /// Same sizes; ranges must not overlap. Direction follows from the buffers.
+  virtual void copy(const Operand& dst, const Operand& src) = 0;
+  virtual void record(Event& event) = 0;
+  /// Later work on this stream waits for the event. Error(misuse) when it was never recorded.
+  virtual void wait(Event& event) = 0;
+  /// Blocks the host until all is done; throws the first Error of failed work.
+  virtual void synchronize() = 0;
+  virtual NativeStream native() const = 0;
+};
+
+struct StreamOptions {
+  std::string name = "stream";
+  /// CPU: run on the calling thread at once (blocking infer) instead of on a worker thread of the stream's own.
+  bool inline_execution = false;
+  int threads = 0;  ///< CPU: OpenMP team of the worker; 0: the device's default
+};
+
+struct MemoryStats {
+  std::size_t current[5] = {}, high_water[5] = {};  ///< by MemoryUse
+  std::uint64_t allocations = 0;                    ///< since creation
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string_view kind() const = 0;  ///< "cpu", "reference", "cuda", "sim"
+  virtual std::string model() const = 0;      ///< hardware model and instruction set, as plans record it
+  /// Uninitialised memory, 64-byte aligned (256 on GPUs). Error(out_of_memory) with size and use.
+  virtual BufferRef allocate(std::size_t size_bytes, MemoryKind kind, MemoryUse use) = 0;
+  /// Makes host memory that somebody else owns usable as a buffer without copying; the owner must outlive it.
+  virtual BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) = 0;
+  virtual std::unique_ptr<Stream> make_stream(const StreamOptions& options) = 0;
+  virtual EventRef make_event() = 0;
+  /// True when device memory is host memory (leases alias, nothing is copied).
+  virtual bool unified_memory() const = 0;
+  virtual MemoryStats memory() const = 0;
+};
+using DeviceRef = std::shared_ptr<Device>;
+
+}  // namespace headrace

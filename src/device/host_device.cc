@@ -1,0 +1,140 @@
+#include "device/host_device.h"
+
+#include <algorithm>
+#include <new>
+
+#include "base/cpu.h"
+#include "base/sched.h"
+#include "device/host_event.h"
+#include "device/host_stream.h"
+
+namespace headrace {
+
+std::string_view to_string(MemoryUse use) {
+  switch (use) {
+    case MemoryUse::weights: return "weights";
+    case MemoryUse::activations: return "activations";
+    case MemoryUse::io: return "io";
+    case MemoryUse::workspace: return "workspace";
+    case MemoryUse::recordings: return "recordings";
+  }
+  return "?";
+}
+
+namespace {
+
+constexpr std::align_val_t kAlignment{64};
+
+/// Counts bytes by use. Outlives the device while buffers do.
+class Ledger {
+ public:
+  explicit Ledger(std::size_t budget) : budget_(budget) {}
+  void take(std::size_t size, MemoryUse use) {
+    sched::LockGuard lock(mutex_);
+    if (size > budget_ - total_)
+      throw Error(ErrorCode::out_of_memory, std::to_string(size) + " bytes for " + std::string(to_string(use)) +
+                                                " do not fit: " + std::to_string(total_) + " of a budget of " +
+                                                std::to_string(budget_) + " are in use");
+    const auto i = static_cast<std::size_t>(use);
+    total_ += size;
+    stats_.current[i] += size;
+    stats_.high_water[i] = std::max(stats_.high_water[i], stats_.current[i]);
+    ++stats_.allocations;
+  }
+  void give_back(std::size_t size, MemoryUse use) {
+    sched::LockGuard lock(mutex_);
+    total_ -= size;
+    stats_.current[static_cast<std::size_t>(use)] -= size;
+  }
+  MemoryStats stats() const {
+    sched::LockGuard lock(mutex_);
+    return stats_;
+  }
+
+ private:
+  mutable sched::Mutex mutex_{"device.memory"};
+  std::size_t budget_, total_ = 0;
+  MemoryStats stats_;
+};
+
+class OwnedBuffer final : public Buffer {
+ public:
+  OwnedBuffer(std::size_t size, MemoryKind kind, MemoryUse use, std::shared_ptr<Ledger> ledger)
+      : size_(size), kind_(kind), use_(use), ledger_(std::move(ledger)) {
+    ledger_->take(size_, use_);
+    data_ = static_cast<std::byte*>(::operator new(std::max<std::size_t>(size_, 1), kAlignment, std::nothrow));
+    if (!data_) {
+      ledger_->give_back(size_, use_);
+      throw Error(ErrorCode::out_of_memory, "the system has no " + std::to_string(size_) + " bytes for " +
+                                                std::string(to_string(use_)));
+    }
+  }
+  ~OwnedBuffer() override {
+    ::operator delete(data_, kAlignment);
+    ledger_->give_back(size_, use_);
+  }
+  std::size_t size_bytes() const override { return size_; }
+  MemoryKind kind() const override { return kind_; }
+  std::byte* device_data() const override { return data_; }
+  std::byte* host_data() const override { return data_; }
+
+ private:
+  std::size_t size_;
+  MemoryKind kind_;
+  MemoryUse use_;
+  std::shared_ptr<Ledger> ledger_;
+  std::byte* data_ = nullptr;
+};
+
+class WrappedBuffer final : public Buffer {
+ public:
+  WrappedBuffer(std::byte* data, std::size_t size, std::shared_ptr<const void> owner)
+      : data_(data), size_(size), owner_(std::move(owner)) {}
+  std::size_t size_bytes() const override { return size_; }
+  MemoryKind kind() const override { return MemoryKind::host; }
+  std::byte* device_data() const override { return data_; }
+  std::byte* host_data() const override { return data_; }
+
+ private:
+  std::byte* data_;
+  std::size_t size_;
+  std::shared_ptr<const void> owner_;
+};
+
+class HostDevice final : public Device {
+ public:
+  explicit HostDevice(const HostDeviceOptions& options)
+      : kind_(options.kind),
+        model_(options.model.empty() ? cpu_model_name() + ", " + std::string(isa_name()) : options.model),
+        threads_(options.threads > 0 ? options.threads : usable_cores()),
+        ledger_(std::make_shared<Ledger>(options.budget_bytes)) {}
+
+  std::string_view kind() const override { return kind_; }
+  std::string model() const override { return model_; }
+  BufferRef allocate(std::size_t size_bytes, MemoryKind kind, MemoryUse use) override {
+    return std::make_shared<OwnedBuffer>(size_bytes, kind, use, ledger_);
+  }
+  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) override {
+    if (!data && size_bytes != 0) throw Error(ErrorCode::invalid_argument, "wrap: no address for host memory");
+    return std::make_shared<WrappedBuffer>(data, size_bytes, std::move(owner));
+  }
+  std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {
+    StreamOptions own = options;
+    if (own.threads <= 0) own.threads = threads_;
+    return own.inline_execution ? host::make_inline_stream(own) : host::make_worker_stream(own);
+  }
+  EventRef make_event() override { return std::make_shared<host::HostEvent>(); }
+  bool unified_memory() const override { return true; }
+  MemoryStats memory() const override { return ledger_->stats(); }
+
+ private:
+  std::string kind_, model_;
+  int threads_;
+  std::shared_ptr<Ledger> ledger_;
+};
+
+}  // namespace
+
+DeviceRef make_host_device(const HostDeviceOptions& options) { return std::make_shared<HostDevice>(options); }
+
+}  // namespace headrace

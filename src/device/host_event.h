@@ -1,0 +1,64 @@
+// Events of the host device: a counter of records, a counter of completions, and the error of failed work.
+//
+// Contract: `submit` numbers a record when it is submitted; `complete` says that the work before it is done. A waiter
+// waits for the number that was current when it called. Records may complete out of order (two streams recording one
+// event); a waiter then also waits for the earlier records. At most 64 records of one event may be outstanding.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <memory>
+
+#include "base/sched.h"
+#include "device/device.h"
+
+namespace headrace::host {
+
+/// An error on its way from failed work to whoever waits. Commands submitted in an epoch of `observed_at` or later run.
+struct Poison {
+  explicit Poison(std::exception_ptr e) : error(std::move(e)) {}
+  std::exception_ptr error;
+  std::atomic<std::uint64_t> observed_at{UINT64_MAX};
+  [[noreturn]] void observe_and_throw();
+};
+using PoisonRef = std::shared_ptr<Poison>;
+
+/// Number of errors that hosts have met so far: commands carry it.
+std::uint64_t current_epoch() noexcept;
+
+class EventState {
+ public:
+  std::uint64_t submit();
+  void complete(std::uint64_t generation, const PoisonRef& poison);
+  /// The current record's number; Error(misuse) when there is none.
+  std::uint64_t target() const;
+  /// Waits; the error of that record or a later one, or null. False in `done` when the deadline came first.
+  PoisonRef await(std::uint64_t generation, sched::Clock::time_point deadline, bool* done = nullptr);
+  bool ready() const;
+
+ private:
+  mutable sched::Mutex mutex_{"event"};
+  sched::CondVar changed_{"event.changed"};
+  std::uint64_t recorded_ = 0, completed_ = 0;
+  std::uint64_t ahead_ = 0;  ///< bit i: record completed_ + 1 + i is complete
+  PoisonRef poison_;
+  std::uint64_t poison_generation_ = 0;
+};
+
+class HostEvent final : public Event {
+ public:
+  HostEvent() : state_(std::make_shared<EventState>()) {}
+  void wait() override;
+  bool wait_for(std::chrono::nanoseconds timeout) override;
+  bool ready() const override { return state_->ready(); }
+  const std::shared_ptr<EventState>& state() const { return state_; }
+
+ private:
+  std::shared_ptr<EventState> state_;  ///< shared with commands in flight
+};
+
+/// The host event behind `event`; Error(misuse) when it belongs to another device.
+const std::shared_ptr<EventState>& state_of(Event& event);
+
+}  // namespace headrace::host

@@ -1,0 +1,164 @@
+// The handles of session.h: leases and tickets move, and give back what they hold.
+#include <headrace/session.h>
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "pipeline/session_core.h"
+
+namespace headrace {
+
+using pipeline::InputSlot;
+using pipeline::OutputSlot;
+using pipeline::SessionCore;
+using pipeline::TicketState;
+
+namespace {
+
+[[noreturn]] void throw_moved(const char* what) {
+  throw Error(ErrorCode::misuse, fmt::format("this {} was moved away (submitted, taken or assigned) and holds nothing", what));
+}
+
+template <class Infos>
+std::size_t index_of(const Infos& infos, std::string_view name, const char* kind) {
+  for (std::size_t i = 0; i < infos.size(); ++i)
+    if (infos[i].name == name) return i;
+  std::string names;
+  for (const auto& info : infos) names += (names.empty() ? "'" : ", '") + info.name + "'";
+  throw Error(ErrorCode::invalid_argument, fmt::format("the engine has no {} '{}'; it has {}", kind, name, names));
+}
+
+}  // namespace
+
+InputLease::InputLease(std::shared_ptr<SessionCore> core, InputSlot* slot) : core_(std::move(core)), slot_(slot) {}
+InputLease::InputLease(InputLease&& other) noexcept
+    : core_(std::move(other.core_)), slot_(std::exchange(other.slot_, nullptr)) {}
+InputLease& InputLease::operator=(InputLease&& other) noexcept {
+  if (this != &other) {
+    release();
+    core_ = std::move(other.core_);
+    slot_ = std::exchange(other.slot_, nullptr);
+  }
+  return *this;
+}
+InputLease::~InputLease() { release(); }
+void InputLease::release() noexcept {
+  if (slot_) core_->return_input(std::exchange(slot_, nullptr));
+}
+TensorView InputLease::operator[](std::string_view name) const {
+  if (!slot_) throw_moved("input lease");
+  const auto infos = core_->engine().inputs();
+  const std::size_t i = index_of(infos, name, "input");
+  return {infos[i].dtype, slot_->shapes[i], slot_->buffers[i]->host_data()};
+}
+
+OutputLease::OutputLease(std::shared_ptr<SessionCore> core, OutputSlot* slot) : core_(std::move(core)), slot_(slot) {}
+OutputLease::OutputLease(OutputLease&& other) noexcept
+    : core_(std::move(other.core_)), slot_(std::exchange(other.slot_, nullptr)) {}
+OutputLease& OutputLease::operator=(OutputLease&& other) noexcept {
+  if (this != &other) {
+    release();
+    core_ = std::move(other.core_);
+    slot_ = std::exchange(other.slot_, nullptr);
+  }
+  return *this;
+}
+OutputLease::~OutputLease() { release(); }
+void OutputLease::release() noexcept {
+  if (slot_) core_->return_output(std::exchange(slot_, nullptr));
+}
+ConstTensorView OutputLease::operator[](std::string_view name) const {
+  if (!slot_) throw_moved("output lease");
+  return (*this)[index_of(core_->engine().outputs(), name, "output")];
+}
+ConstTensorView OutputLease::operator[](std::size_t index) const {
+  if (!slot_) throw_moved("output lease");
+  const auto infos = core_->engine().outputs();
+  if (index >= infos.size())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("output index {} is out of range: the engine has {} outputs", index, infos.size()));
+  return {infos[index].dtype, slot_->shapes[index], slot_->buffers[index]->host_data()};
+}
+std::uint64_t OutputLease::tag() const {
+  if (!slot_) throw_moved("output lease");
+  return slot_->tag;
+}
+std::uint64_t OutputLease::sequence() const {
+  if (!slot_) throw_moved("output lease");
+  return slot_->sequence;
+}
+
+Ticket::Ticket(std::shared_ptr<SessionCore> core, TicketState* state) : core_(std::move(core)), state_(state) {}
+Ticket::Ticket(Ticket&& other) noexcept
+    : core_(std::move(other.core_)), state_(std::exchange(other.state_, nullptr)) {}
+Ticket& Ticket::operator=(Ticket&& other) noexcept {
+  if (this != &other) {
+    release();
+    core_ = std::move(other.core_);
+    state_ = std::exchange(other.state_, nullptr);
+  }
+  return *this;
+}
+Ticket::~Ticket() { release(); }
+void Ticket::release() noexcept {
+  if (state_) core_->drop_ticket(std::exchange(state_, nullptr));
+}
+bool Ticket::ready() const {
+  if (!state_) throw_moved("ticket");
+  return core_->ticket_ready(*state_);
+}
+void Ticket::wait() const {
+  if (!state_) throw_moved("ticket");
+  core_->wait_ticket(*state_, sched::Clock::time_point::max());
+}
+bool Ticket::wait_for(std::chrono::nanoseconds timeout) const {
+  if (!state_) throw_moved("ticket");
+  return core_->wait_ticket(*state_, sched::Clock::after(timeout));
+}
+OutputLease Ticket::get() {
+  if (!state_) throw_moved("ticket");
+  return OutputLease(core_, core_->take_output(*state_));
+}
+std::uint64_t Ticket::tag() const {
+  if (!state_) throw_moved("ticket");
+  return state_->tag;
+}
+std::uint64_t Ticket::sequence() const {
+  if (!state_) throw_moved("ticket");
+  return state_->sequence;
+}
+TicketTimes Ticket::times() const {
+  if (!state_) throw_moved("ticket");
+  return core_->ticket_times(*state_);
+}
+
+Session::Session(const Engine& engine, const SessionOptions& options)
+    : core_(std::make_shared<SessionCore>(engine.data(), options)) {
+  core_->start();
+}
+Session::Session(Session&&) noexcept = default;
+Session::~Session() {
+  if (!core_) return;
+  try {
+    core_->close();
+  } catch (const std::exception& e) {
+    log(LogSeverity::fatal, fmt::format("a Session was destroyed on its own worker: {}", e.what()));
+    std::terminate();
+  }
+}
+void Session::prepare(const ShapeMap& shapes) { core_->prepare(shapes); }
+InputLease Session::acquire(const ShapeMap& shapes) { return InputLease(core_, core_->acquire(shapes)); }
+Ticket Session::submit(InputLease&& input, SubmitOptions options) {
+  if (!input.slot_) throw_moved("input lease");
+  if (input.core_ != core_)
+    throw Error(ErrorCode::misuse, "this input lease belongs to another session; submit it to the session that gave it");
+  TicketState* state = core_->submit(input.slot_, std::move(options));
+  input.slot_ = nullptr;
+  return Ticket(core_, state);
+}
+void Session::close() { core_->close(); }
+SessionStats Session::stats() const { return core_->stats(); }
+
+}  // namespace headrace

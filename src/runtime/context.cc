@@ -1,0 +1,264 @@
+#include <algorithm>
+#include <atomic>
+#include <list>
+
+#include <fmt/format.h>
+#include <headrace/error.h>
+
+#include "base/sched.h"
+#include "runtime/context_state.h"
+#include "runtime/engine_state.h"
+
+namespace headrace::runtime {
+
+Context::Context(EngineRef engine, std::size_t profile) : state_(std::make_unique<State>(std::move(engine), profile)) {}
+Context::~Context() {
+  if (state_) state_->drain();
+}
+Context::Context(Context&&) noexcept = default;
+
+const Engine& Context::engine() const { return *state_->engine; }
+
+Context::State::State(EngineRef e, std::size_t p) : engine(std::move(e)), profile(p) {
+  const Engine::State& owner = engine->state();
+  if (profile >= owner.plan->profiles.size())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("there is no profile {}: the plan has {}", profile, owner.plan->profiles.size()));
+  inputs.resize(owner.inputs.size());
+  outputs.resize(owner.outputs.size());
+  finished = owner.device->make_event();
+}
+
+void Context::State::drain() noexcept {
+  if (!in_flight) return;
+  try {
+    finished->wait();
+  } catch (...) {  // the failure belongs to whoever holds the caller's event
+  }
+  in_flight = false;
+  retired.clear();
+}
+
+// --- preparing -------------------------------------------------------------------------------------------------------
+
+bool Context::State::matches(const Entry& entry, const ShapeMap& shapes, const HostValueMap& values) const {
+  const auto& infos = engine->state().inputs;
+  std::size_t named = 0;
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    const auto it = shapes.find(infos[i].name);
+    if (it == shapes.end()) {
+      if (!entry.implied[i]) return false;
+      continue;
+    }
+    ++named;
+    if (it->second != entry.shapes[i]) return false;
+  }
+  if (named != shapes.size()) return false;
+
+  for (const ValueRead& read : entry.value_reads) {
+    const auto it = values.find(infos[read.input].name);
+    if (it == values.end() || it->second.dtype() != infos[read.input].dtype ||
+        it->second.shape() != entry.shapes[read.input] || it->second.at_int(read.element) != read.value)
+      return false;
+  }
+  return true;
+}
+
+const Prepared& Context::prepare(const ShapeMap& shapes, const HostValueMap& host_values) {
+  Busy busy(state_->busy);
+  State& s = *state_;
+  for (auto it = s.entries.begin(); it != s.entries.end(); ++it)
+    if (s.matches(*it, shapes, host_values)) {
+      if (it != s.entries.begin()) s.entries.splice(s.entries.begin(), s.entries, it);
+      s.activate(s.entries.front());
+      return *s.entries.front().prepared;
+    }
+  s.current = nullptr;
+  s.make_entry(shapes, host_values);
+  s.activate(s.entries.front());
+  return *s.entries.front().prepared;
+}
+
+void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host_values) {
+  const Engine::State& owner = engine->state();
+  const Plan& plan = *owner.plan;
+  Entry entry;
+  entry.shapes = owner.input_shapes(shapes, profile);
+  for (std::size_t i = 0; i < entry.shapes.size(); ++i)
+    entry.implied.push_back(plan.profiles[profile][i].min == plan.profiles[profile][i].max);
+  const std::vector<std::int64_t> symbols = owner.symbol_values(entry.shapes, host_values);
+  const std::vector<std::int64_t> values = plan.shapes.evaluate(symbols);
+  for (std::size_t i = 0; i < owner.inputs.size(); ++i)
+    if (const Shape expected = resolve(owner.inputs[i].shape, values); expected != entry.shapes[i])
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("input '{}' must have the shape {} ({}), but {} was given", owner.inputs[i].name,
+                              to_string(expected), plan.shapes.to_string(owner.inputs[i].shape),
+                              to_string(entry.shapes[i])));
+  for (std::size_t k = 0; k < plan.shapes.symbols().size(); ++k)
+    for (const SymbolSource& source : plan.shapes.symbols()[k].sources)
+      if (source.kind == SymbolSource::value)
+        entry.value_reads.push_back({static_cast<std::size_t>(source.input), source.index, symbols[k]});
+  
+
+  const ResolvedPlan resolved = resolve_plan(owner, symbols);
+  owner.stats.prepared.fetch_add(1, std::memory_order_relaxed);
+  entry.prepared = std::make_unique<Prepared>();
+  for (std::int32_t t : plan.inputs) entry.prepared->inputs.push_back(resolved.placement.descs[static_cast<std::size_t>(t)]);
+  for (std::int32_t t : plan.outputs) entry.prepared->outputs.push_back(resolved.placement.descs[static_cast<std::size_t>(t)]);
+  entry.prepared->arena_bytes = resolved.arena_bytes;
+  entry.prepared->workspace_bytes = resolved.workspace_bytes;
+  for (std::size_t i = 0; i < entry.prepared->inputs.size(); ++i) entry.input_bytes.push_back(entry.prepared->inputs[i].span_bytes());
+  for (std::size_t i = 0; i < entry.prepared->outputs.size(); ++i) entry.output_bytes.push_back(entry.prepared->outputs[i].span_bytes());
+  add_launches(entry, resolved);
+  grow(resolved.arena_bytes, resolved.workspace_bytes);
+  if (entries.size() >= kMaxEntries) {
+    drain();  // its kernels may still be running
+    entries.pop_back();
+  }
+  entries.push_front(std::move(entry));
+}
+
+void Context::State::add_launches(Entry& entry, const ResolvedPlan& resolved) const {
+  const Plan& plan = *engine->state().plan;
+  std::vector<std::int32_t> io_index(plan.tensors.size(), -1);
+  for (std::size_t i = 0; i < plan.inputs.size(); ++i) io_index[static_cast<std::size_t>(plan.inputs[i])] = static_cast<std::int32_t>(i);
+  for (std::size_t i = 0; i < plan.outputs.size(); ++i) io_index[static_cast<std::size_t>(plan.outputs[i])] = static_cast<std::int32_t>(i);
+  const auto add = [&](std::int32_t tensor, Access access) {
+    const auto t = static_cast<std::size_t>(tensor);
+    const auto root = static_cast<std::size_t>(resolved.placement.roots[t]);
+    const PlanTensor& owner = plan.tensors[root];
+    Operand operand{nullptr, resolved.placement.offsets[t], resolved.placement.span_bytes[t], access};
+    Patch patch{.operand = entry.operands.size(), .io = 0, .offset = operand.offset, .kind = Patch::input};
+    switch (owner.role) {
+      case TensorRole::weight:
+        operand.buffer = engine->state().weights.get();
+        operand.offset += owner.weight_offset;
+        break;
+      case TensorRole::activation:
+        operand.offset += resolved.arena_offsets[root];
+        entry.arena_operands.push_back(entry.operands.size());
+        break;
+      case TensorRole::input:
+      case TensorRole::output:
+        patch.kind = owner.role == TensorRole::input ? Patch::input : Patch::output;
+        patch.io = static_cast<std::size_t>(io_index[root]);
+        entry.patches.push_back(patch);
+        if (owner.role == TensorRole::input) entry.last_input_launch = static_cast<std::ptrdiff_t>(entry.launches.size());
+        break;
+    }
+    if (operand.size == 0) operand.offset = 0;
+    entry.operands.push_back(operand);
+  };
+  for (std::size_t s = 0; s < plan.steps.size(); ++s) {
+    if (!resolved.steps[s].kernel) continue;
+    const std::size_t first = entry.operands.size();
+    for (std::int32_t t : plan.steps[s].inputs) add(t, Access::read);
+    for (std::int32_t t : plan.steps[s].outputs) add(t, Access::write);
+    entry.launches.push_back({resolved.steps[s].kernel, first, entry.operands.size() - first,
+                              resolved.steps[s].kernel->workspace_bytes(), s});
+  }
+}
+
+void Context::State::grow(std::uint64_t arena_bytes, std::uint64_t workspace_bytes) {
+  Device& device = *engine->state().device;
+  // Zero-sized operands point into the arena as well, so there always is one.
+  const std::uint64_t wanted = std::max<std::uint64_t>(arena_bytes, 64);
+  if (!arena || arena->size_bytes() < wanted) {
+    drain();
+    arena.reset();
+    arena = device.allocate(wanted, MemoryKind::device, MemoryUse::activations);
+  }
+  if (workspace_bytes > 0 && (!workspace || workspace->size_bytes() < workspace_bytes)) {
+    drain();
+    workspace.reset();
+    workspace = device.allocate(workspace_bytes, MemoryKind::device, MemoryUse::workspace);
+  }
+}
+
+void Context::State::activate(Entry& entry) {
+  current = &entry;
+  if (entry.arena == arena.get() || entry.arena_operands.empty()) return;
+  for (std::size_t o : entry.arena_operands) entry.operands[o].buffer = arena.get();
+  entry.arena = arena.get();
+}
+
+// --- running ---------------------------------------------------------------------------------------------------------
+
+void Context::State::bind(std::vector<Binding>& bindings, const char* what, std::size_t index, BufferRef buffer,
+                          std::size_t offset) {
+  if (index >= bindings.size())
+    throw Error(ErrorCode::invalid_argument, fmt::format("there is no {} {}: the engine has {}", what, index, bindings.size()));
+  Binding& binding = bindings[index];
+  if (in_flight && finished->ready()) {
+    in_flight = false;
+    retired.clear();
+  }
+  if (in_flight && binding.buffer && binding.buffer != buffer) retired.push_back(std::move(binding.buffer));
+  binding.buffer = std::move(buffer);
+  binding.offset = offset;
+}
+
+void Context::bind_input(std::size_t index, BufferRef buffer, std::size_t offset) {
+  Busy busy(state_->busy);
+  state_->bind(state_->inputs, "input", index, std::move(buffer), offset);
+}
+
+void Context::bind_output(std::size_t index, BufferRef buffer, std::size_t offset) {
+  Busy busy(state_->busy);
+  state_->bind(state_->outputs, "output", index, std::move(buffer), offset);
+}
+
+void Context::State::check_binding(const Binding& binding, std::size_t bytes, const char* what, std::size_t index) const {
+  if (!binding.buffer) {
+    if (bytes == 0) return;
+    throw Error(ErrorCode::misuse, fmt::format("{} {} is not bound; bind memory for it before enqueue", what, index));
+  }
+  const std::size_t have = binding.buffer->size_bytes();
+  if (binding.offset > have || bytes > have - binding.offset)
+    throw Error(ErrorCode::misuse,
+                fmt::format("the memory bound for {} {} has {} bytes from offset {} on, but the prepared shapes need {}",
+                            what, index, have, binding.offset, bytes));
+}
+
+void Context::State::patch(Entry& entry, const std::vector<Binding>& in, const std::vector<Binding>& out) const {
+  for (std::size_t i = 0; i < in.size(); ++i) check_binding(in[i], entry.input_bytes[i], "input", i);
+  for (std::size_t i = 0; i < out.size(); ++i) check_binding(out[i], entry.output_bytes[i], "output", i);
+  for (const Patch& p : entry.patches) {
+    const Binding& binding = p.kind == Patch::input ? in[p.io] : out[p.io];
+    Operand& operand = entry.operands[p.operand];
+    operand.buffer = binding.buffer.get();
+    operand.offset = operand.size == 0 ? 0 : binding.offset + p.offset;
+  }
+}
+
+void Context::State::launch(Stream& stream, const Entry& entry, const Launch& l) const {
+  stream.launch(*l.kernel, {entry.operands.data() + l.first, l.count},
+                Operand{l.workspace_bytes > 0 ? workspace.get() : nullptr, 0, l.workspace_bytes, Access::read_write});
+}
+
+void Context::enqueue(Stream& stream, Event& done, Event* input_consumed) {
+  Busy busy(state_->busy);
+  State& s = *state_;
+  if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before enqueue");
+  Entry& entry = *s.current;
+  s.patch(entry, s.inputs, s.outputs);
+  if (input_consumed && entry.last_input_launch < 0) stream.record(*input_consumed);
+  try {
+    for (std::size_t i = 0; i < entry.launches.size(); ++i) {
+      s.launch(stream, entry, entry.launches[i]);
+      if (input_consumed && static_cast<std::ptrdiff_t>(i) == entry.last_input_launch) stream.record(*input_consumed);
+    }
+  } catch (...) {
+    s.note_in_flight(stream);  // what was submitted before the failure may still run
+    throw;
+  }
+  stream.record(done);
+  s.note_in_flight(stream);
+}
+
+void Context::State::note_in_flight(Stream& stream) {
+  stream.record(*finished);
+  in_flight = true;
+}
+
+}  // namespace headrace::runtime

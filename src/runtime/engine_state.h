@@ -1,0 +1,64 @@
+// What an Engine holds, for engine.cc, context.cc and tests. Immutable after creation but for the cache and counters.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "plan/placement.h"
+#include "runtime/engine.h"
+#include "runtime/kernel_cache.h"
+
+namespace headrace::runtime {
+
+struct EngineStats {
+  std::atomic<std::uint64_t> fallbacks{0};  ///< steps that ran with another tactic than the plan's
+  std::atomic<std::uint64_t> prepared{0};   ///< shape keys that did not come from a context's cache
+};
+
+struct Engine::State {
+  explicit State(std::size_t kernel_entries) : kernels(kernel_entries) {}
+
+  std::shared_ptr<const Plan> plan;
+  const Backend* backend = nullptr;
+  const Backend* reference = nullptr;  ///< null when the backend's memory is no host memory
+  DeviceRef device;
+  int threads = 1;
+  std::uint64_t memory_budget_bytes = UINT64_MAX;
+  BufferRef weights;  ///< null when the plan has none
+  std::vector<IoInfo> inputs, outputs;
+  std::vector<Op> ops;                    ///< one per step
+  std::vector<const Tactic*> tactics;     ///< one per step
+  std::vector<std::size_t> value_symbols; ///< symbols whose first source is a value
+  mutable KernelCache kernels;
+  mutable EngineStats stats;
+
+  /// The extents of all inputs: of `shapes`, or the only possible ones. Checks names, ranks and the profile.
+  std::vector<Shape> input_shapes(const ShapeMap& shapes, std::size_t profile) const;
+  /// Values of the plan's symbols; checks that sources which must agree do.
+  std::vector<std::int64_t> symbol_values(std::span<const Shape> shapes,
+                                          const std::map<std::string, HostTensor, std::less<>>& host_values) const;
+};
+
+/// Everything that depends on the shapes but not on a context's memory: made once per shape key.
+struct ResolvedStep {
+  std::shared_ptr<const Kernel> kernel;  ///< null: nothing to do (no output has an element)
+};
+struct ResolvedPlan {
+  Placement placement;
+  std::vector<ResolvedStep> steps;
+  std::vector<std::uint64_t> arena_offsets;  ///< by tensor: of roots that lie in the arena
+  std::uint64_t arena_bytes = 0, workspace_bytes = 0;
+};
+/// Error(invalid_plan) when the plan contradicts itself at these values; Error(out_of_memory) above the budget.
+ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int64_t> symbol_values);
+
+/// Problem of step `index` under a placement; re-infers the output types and demands that they are those of the plan.
+Problem make_problem(const Engine::State& engine, std::size_t index, const Placement& placement,
+                     std::span<const std::int64_t> values);
+
+}  // namespace headrace::runtime
