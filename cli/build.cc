@@ -43,7 +43,12 @@ void run(const Options& o) {
   if (!o.memory_budget.empty()) options.memory_budget_bytes = parse_bytes(o.memory_budget);
   if (!o.profiles.empty()) {
     auto& profile = options.profiles.emplace_back();
-    for (const std::string& text : o.profiles) profile.push_back(parse_range(text));
+    for (const std::string& text : o.profiles) {
+      profile.push_back(parse_range(text));
+      for (std::size_t i = 0; i + 1 < profile.size(); ++i)
+        if (profile[i].input == profile.back().input)
+          throw Error(ErrorCode::invalid_argument, fmt::format("--profile names '{}' twice; give one range for it", profile[i].input));
+    }
   }
   const bool terminal = isatty(2) != 0;
   int last = -1;
@@ -83,13 +88,14 @@ void add_build(CLI::App& app, int&) {
   sub->add_option("-o,--output", o->output, "the plan file to write; replaced only when the build succeeds")->required();
   sub->add_option("--device", o->device, "cpu, or reference (slow, exact loops)")->capture_default_str();
   sub->add_option("--profile", o->profiles,
-                  "NAME=MIN:OPT:MAX, shapes like 1x3x224x224; '*=1:8:16' sets the batch of every dynamic input");
+                  "NAME=MIN:OPT:MAX, shapes like 1x3x224x224; '*=1:8:16' sets the batch of every dynamic input")
+      ->allow_extra_args(false);
   sub->add_option("--timing-cache", o->timing_cache, "file of measured times, read and merged");
   sub->add_option("--opt-level", o->opt_level, "0: kernels by rule; 1: by timing")->check(CLI::Range(0, 5))->capture_default_str();
   sub->add_option("--threads", o->threads, "threads to tune for; 0: all usable cores")->check(CLI::Range(0, 1024));
   sub->add_option("--memory-budget", o->memory_budget, "refuse a plan whose weights need more: 4G, 512M");
-  sub->add_option("--extra-output", o->outputs, "expose this tensor as a further output");
-  sub->add_option("--disable-pass", o->disabled, "skip this pass");
+  sub->add_option("--extra-output", o->outputs, "expose this tensor as a further output")->allow_extra_args(false);
+  sub->add_option("--disable-pass", o->disabled, "skip this pass")->allow_extra_args(false);
   sub->add_flag("-v,--verbose", o->verbose, "list layers, tactics, and why others were refused");
   sub->add_option("--json", o->json, "write the summary as JSON ('-': standard output)");
   sub->callback([o] { run(*o); });

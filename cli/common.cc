@@ -70,7 +70,7 @@ std::pair<std::string, std::string> split_assignment(const std::string& text, co
 
 void write_json(const std::string& path, const Json& json) {
   if (path.empty()) return;
-  const std::string text = json.dump(2) + "\n";
+  const std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   if (path == "-") {
     std::cout << text << std::flush;
     return;
@@ -109,14 +109,20 @@ Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
 
 ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments, std::int64_t batch) {
   ShapeMap shapes;
+  bool batched = false;
   for (const TensorInfo& info : engine.inputs()) {
     Shape shape = info.opt.size() == info.shape.size() ? info.opt : info.shape;
     for (std::size_t i = 0; i < shape.size(); ++i) {
       if (info.shape[i] >= 0) shape[i] = info.shape[i];
-      if (i == 0 && batch > 0 && info.shape[i] < 0) shape[i] = batch;
+      if (i == 0 && batch > 0 && info.shape[i] < 0) {
+        shape[i] = batch;
+        batched = true;
+      }
     }
     shapes[info.name] = shape;
   }
+  if (batch > 0 && !batched)
+    throw Error(ErrorCode::invalid_argument, "--batch does not apply: no input of this model has a dynamic first axis");
   for (const std::string& text : assignments) {
     auto [name, value] = split_assignment(text, "--shapes");
     const auto it = shapes.find(name);

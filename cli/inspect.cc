@@ -13,7 +13,8 @@ bool is_plan(const std::string& path) {
   if (!file) throw Error(ErrorCode::io, fmt::format("cannot open '{}'; check the path", path));
   char magic[8] = {};
   file.read(magic, 8);
-  return std::string_view(magic, 8) == "HEADRACE";
+  const auto seen = static_cast<std::size_t>(file.gcount());
+  return seen > 0 && std::string_view("HEADRACE").starts_with(std::string_view(magic, seen));  // also a truncated plan
 }
 
 std::string shapes_of(const Json& tensors) {
@@ -38,6 +39,9 @@ void inspect_plan(const std::string& path, bool verbose, const std::string& json
                  range["opt"].dump(), range["max"].dump());
   fmt::print("  weights  {:.2f} MB; {} tensors, {} of them views without memory of their own\n",
              json["memory_bytes"]["weights"].get<double>() / 1e6, json["tensors"].get<int>(), json["views"].get<int>());
+  if (const Json& memory = json["memory_bytes"]; memory.contains("activations"))
+    fmt::print("  memory   at opt shapes: activations {:.2f} MB, inputs {:.2f} MB, outputs {:.2f} MB\n",
+               memory["activations"].get<double>() / 1e6, memory["inputs"].get<double>() / 1e6, memory["outputs"].get<double>() / 1e6);
   int index = 0;
   for (const Json& layer : json["layers"]) {
     std::string origin = layer["origins"].empty() ? "" : layer["origins"][0].get<std::string>();

@@ -1,3 +1,5 @@
+// headrace run: one inference on .npy files or random inputs.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -56,13 +58,17 @@ int run(const Options& o) {
     return std::any_of(tensors.begin(), tensors.end(), [&](const NamedTensor& t) { return t.name == name; });
   };
   const ShapeMap shapes = choose_shapes(engine, o.shapes, o.batch);
+  for (const std::string& text : o.shapes)
+    if (const std::string name = split_assignment(text, "--shapes").first; given(name))
+      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' has a file, which has a shape; drop its --shapes", name));
+  std::uint64_t seed = o.seed;
   for (const TensorInfo& info : engine.inputs()) {
     if (given(info.name)) continue;
     if (!o.seeded)
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("input '{}' ({} {}) is missing; give --input '{}=FILE.npy', or --seed N for random inputs",
                               info.name, to_string(info.dtype), info.shape_text, info.name));
-    tensors.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), o.seed)});
+    tensors.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
   }
   std::vector<NamedView> views;
   for (const NamedTensor& t : tensors) views.push_back({t.name, t.tensor.view()});
@@ -102,10 +108,11 @@ void add_run(CLI::App& app, int& exit) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("run", "Run a plan once");
   sub->add_option("plan", o->plan, "the plan file")->required();
-  sub->add_option("--input", o->inputs, "NAME=FILE.npy, once for each input");
+  sub->add_option("--input", o->inputs, "NAME=FILE.npy, once for each input")->allow_extra_args(false);
   CLI::Option* seed = sub->add_option("--seed", o->seed, "random inputs where no file is given");
-  sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224: shape of a random input")->needs(seed);
-  sub->add_option("--batch", o->batch, "batch of random inputs")->needs(seed)->check(CLI::PositiveNumber);
+  CLI::Option* shapes =
+      sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224: shape of a random input")->needs(seed)->allow_extra_args(false);
+  sub->add_option("--batch", o->batch, "batch of random inputs")->needs(seed)->check(CLI::PositiveNumber)->excludes(shapes);
   sub->add_option("--output", o->output, "folder that gets one NAME.npy per output ('/' written as '_')");
   sub->add_option("--threads", o->threads, "0: all usable cores")->check(CLI::Range(0, 1024));
   sub->add_option("--memory-budget", o->memory_budget, "refuse what needs more: 4G, 512M");

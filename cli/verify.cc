@@ -12,7 +12,7 @@ namespace {
 struct Options {
   std::string model, against = "reference", json, device = "cpu";
   std::vector<std::string> shapes;
-  std::int64_t batch = 1;
+  std::int64_t batch = 0;
   std::uint64_t seed = 1;
   double tolerance = 1e-4;
   bool per_layer = false;
@@ -82,9 +82,10 @@ int run(const Options& o) {
   slow.device = "reference";
   const Engine engine = Engine::load(build(o.model, fast));
   const ShapeMap shapes = choose_shapes(engine, o.shapes, o.batch);
+  std::uint64_t seed = o.seed;
   std::vector<NamedTensor> inputs;
   std::vector<NamedView> views;
-  for (const TensorInfo& info : engine.inputs()) inputs.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), o.seed)});
+  for (const TensorInfo& info : engine.inputs()) inputs.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
   for (const NamedTensor& t : inputs) views.push_back({t.name, t.tensor.view()});
   Context context{engine};
   const std::vector<NamedTensor> ours = context.infer(views);
@@ -127,8 +128,8 @@ void add_verify(CLI::App& app, int& exit) {
   CLI::App* sub = app.add_subcommand("verify", "Check a model's plan against the reference loops or ONNX Runtime");
   sub->add_option("model", o->model, "the .onnx file")->required();
   sub->add_option("--against", o->against, "reference or onnxruntime")->check(CLI::IsMember({"reference", "onnxruntime"}))->capture_default_str();
-  CLI::Option* shapes = sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224, once for each input");
-  sub->add_option("--batch", o->batch, "batch of every dynamic input")->check(CLI::PositiveNumber)->excludes(shapes)->capture_default_str();
+  CLI::Option* shapes = sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224, once for each input")->allow_extra_args(false);
+  sub->add_option("--batch", o->batch, "batch of every dynamic input")->check(CLI::PositiveNumber)->excludes(shapes);
   sub->add_option("--seed", o->seed, "of the random inputs")->capture_default_str();
   sub->add_option("--tolerance", o->tolerance, "largest error over the output's scale")->check(CLI::PositiveNumber)->capture_default_str();
   sub->add_flag("--per-layer", o->per_layer, "compare intermediate tensors too, and name the first that differs");

@@ -12,6 +12,7 @@ constexpr int kLongest = 2000, kLongestStrip = 4000, kShortest = 30;
 constexpr double kStrip = 8;           // longer than this many times its breadth: a strip
 constexpr int kNetworkShortest = 736;  // what the network was trained for
 constexpr int kNetworkLongest = 8192;
+constexpr double kEnlargedPixels = 1e6;  // small pictures are enlarged to at most so many pixels
 constexpr float kTextThreshold = 0.3f, kBoxThreshold = 0.5f, kUnclip = 1.6f, kSmallestSide = 3;
 constexpr std::size_t kMostBoxes = 1000;
 
@@ -129,7 +130,8 @@ Detector::Detector(const Engine& engine) : context_(engine), input_(engine.input
 
 std::vector<Quad> Detector::find(const Image& image) {
   const int shortest = std::min(image.width, image.height), longest = std::max(image.width, image.height);
-  double ratio = shortest < kNetworkShortest ? static_cast<double>(kNetworkShortest) / shortest : 1;
+  const double roomy = std::sqrt(kEnlargedPixels / (static_cast<double>(image.width) * image.height));
+  double ratio = std::max(1.0, std::min(static_cast<double>(kNetworkShortest) / shortest, roomy));
   ratio = std::min(ratio, static_cast<double>(kNetworkLongest) / longest);
   const int width = multiple_of_32(static_cast<int>(image.width * ratio));
   const int height = multiple_of_32(static_cast<int>(image.height * ratio));

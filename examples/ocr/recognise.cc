@@ -14,7 +14,7 @@ constexpr int kLineHeight = 48;
 constexpr int kClassifierWidth = 192;
 constexpr std::size_t kClassifierBatch = 8;
 constexpr float kTurnThreshold = 0.9f;
-constexpr int kNarrowest = 320, kWidest = 8192;  // of the recogniser's input
+constexpr int kNarrowest = 64, kWidest = 8192;  // of the recogniser's input
 
 int scaled_width(const Image& crop, int widest) {
   const double width = std::ceil(kLineHeight * (static_cast<double>(crop.width) / crop.height));

@@ -3,6 +3,7 @@
 #include <headrace/runtime.h>
 #include <nlohmann/json.hpp>
 
+#include "plan/placement.h"
 #include "plan/plan.h"
 
 namespace headrace {
@@ -37,6 +38,36 @@ Json layer_json(const Plan& plan, const PlanStep& step) {
   return layer;
 }
 
+/// Bytes by kind, at the first profile's opt shapes. Activations: the arena, without workspaces of kernels. Left out when
+/// extents depend on values of inputs.
+Json memory_json(const Plan& plan) {
+  Json json = {{"weights", plan.weights.size()}};
+  std::vector<std::int64_t> symbols;
+  for (const Symbol& symbol : plan.shapes.symbols()) {
+    const SymbolSource& source = symbol.sources.front();
+    if (source.kind != SymbolSource::dim || plan.profiles.empty()) return json;
+    symbols.push_back(plan.profiles.front()[static_cast<std::size_t>(source.input)].opt[static_cast<std::size_t>(source.index)]);
+  }
+  try {
+    const Placement placement = place_tensors(plan, plan.shapes.evaluate(symbols));
+    const std::vector<Life> lives = root_lives(plan, placement);
+    std::vector<MemoryRequest> requests;
+    std::uint64_t inputs = 0, outputs = 0;
+    for (std::size_t t = 0; t < plan.tensors.size(); ++t) {
+      const PlanTensor& tensor = plan.tensors[t];
+      if (tensor.role == TensorRole::input) inputs += placement.span_bytes[t];
+      if (tensor.role == TensorRole::output) outputs += placement.span_bytes[t];
+      if (tensor.role == TensorRole::activation && tensor.view == ViewKind::none && lives[t].first >= 0)
+        requests.push_back({placement.span_bytes[t], lives[t].first, lives[t].last});
+    }
+    json["activations"] = plan_memory(requests).arena_bytes;
+    json["inputs"] = inputs;
+    json["outputs"] = outputs;
+  } catch (const Error&) {  // these opt shapes contradict each other: there is no memory to tell
+  }
+  return json;
+}
+
 }  // namespace
 
 std::string PlanFile::describe_json() const {
@@ -54,14 +85,14 @@ std::string PlanFile::describe_json() const {
     for (const ProfileRange& r : profile) ranges.push_back({{"input", r.input}, {"min", r.min}, {"opt", r.opt}, {"max", r.max}});
     json["profiles"].push_back(ranges);
   }
-  json["memory_bytes"] = {{"weights", plan.weights.size()}};
+  json["memory_bytes"] = memory_json(plan);
   std::size_t views = 0;
   for (const PlanTensor& t : plan.tensors) views += t.view != ViewKind::none;
   json["tensors"] = plan.tensors.size();
   json["views"] = views;
   json["layers"] = Json::array();
   for (const PlanStep& step : plan.steps) json["layers"].push_back(layer_json(plan, step));
-  return json.dump(2);
+  return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace headrace

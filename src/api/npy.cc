@@ -67,24 +67,31 @@ Tensor load_npy(const std::string& path) {
   if (value_of(header, "fortran_order", path) != "False") bad(path, "it is in Fortran order; save numpy.ascontiguousarray(x)");
   Shape shape;
   const std::string extents = value_of(header, "shape", path);
-  for (std::size_t i = 0; i < extents.size();) {
-    if (extents[i] < '0' || extents[i] > '9') {
-      ++i;
-      continue;
-    }
+  const auto not_a_shape = [&] { bad(path, fmt::format("its shape '{}' is not a tuple of extents like (1, 3)", extents)); };
+  if (extents.size() < 2 || extents.front() != '(' || extents.back() != ')') not_a_shape();
+  for (std::size_t i = 1; i + 1 < extents.size(); ++i) {  // each turn: digits, then ',' or the closing ')'
     std::int64_t extent = 0;
-    for (; i < extents.size() && extents[i] >= '0' && extents[i] <= '9'; ++i) {
+    const std::size_t first = i;
+    for (; extents[i] >= '0' && extents[i] <= '9'; ++i) {
       if (extent > (std::int64_t{1} << 58)) bad(path, "an extent of its shape is too large");
       extent = extent * 10 + (extents[i] - '0');
     }
+    if (i == first || (extents[i] != ',' && i + 1 != extents.size())) not_a_shape();
     shape.push_back(extent);
   }
   const std::size_t data_begin = begin + header_size;
-  const std::size_t need = tensor_bytes(type->dtype, shape);
+  std::size_t need = 0;
+  try {
+    need = tensor_bytes(type->dtype, shape);
+  } catch (const Error& e) {
+    bad(path, e.message());
+  }
   if (bytes.size() - data_begin < need)
     bad(path, fmt::format("shape {} needs {} bytes of data, the file has {}", to_string(shape), need, bytes.size() - data_begin));
   Tensor tensor(type->dtype, shape);
   std::memcpy(tensor.view().data(), bytes.data() + data_begin, need);
+  if (type->dtype == DType::boolean)  // C++ knows only the bytes 0 and 1
+    for (std::size_t i = 0; i < need; ++i) tensor.view().data()[i] = std::byte{tensor.view().data()[i] != std::byte{0}};
   return tensor;
 }
 

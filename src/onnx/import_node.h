@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include <headrace/error.h>
+
 #include "graph/graph.h"
 #include "onnx/host_array.h"
 #include "onnx/wire.h"

@@ -15,6 +15,16 @@ namespace {
               fmt::format("tensor {} ('{}') {}", tensor, plan.tensors[static_cast<std::size_t>(tensor)].name, why));
 }
 
+/// True when the elements lie densely in row-major order, whatever the layout is called ([N,C,1,1] channels_last does).
+bool row_major(const TensorDesc& desc) {
+  const std::vector<std::int64_t> plain = dense_strides(desc.shape, Layout::plain);
+  for (std::size_t a = 0; a < desc.shape.size(); ++a)
+    if (desc.shape[a] == 0) return true;
+  for (std::size_t a = 0; a < desc.shape.size(); ++a)
+    if (desc.shape[a] != 1 && desc.strides[a] != plain[a]) return false;
+  return true;
+}
+
 class Placer {
  public:
   Placer(const Plan& plan, std::span<const std::int64_t> values) : plan_(plan), values_(values) {
@@ -81,8 +91,7 @@ class Placer {
       return;
     }
     desc.strides = dense_strides(desc.shape, desc.layout);
-    if (desc.layout != Layout::plain || parent.layout != Layout::plain || !parent.is_dense() ||
-        element_count(desc.shape) != element_count(parent.shape))
+    if (!row_major(desc) || !row_major(parent) || element_count(desc.shape) != element_count(parent.shape))
       bad(plan_, index, "is an alias of a tensor that does not hold the same elements in the same order");
     out_.boxed[i] = false;
   }

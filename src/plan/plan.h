@@ -27,7 +27,7 @@ enum class TensorRole : std::uint8_t { input, output, activation, weight };
 /// How a tensor without memory of its own lies in another tensor.
 enum class ViewKind : std::uint8_t {
   none,     ///< owns memory
-  alias,    ///< the same bytes as `parent` (reshape, in-place); both dense, plain or equally laid out
+  alias,    ///< the same bytes as `parent`: equal desc, or both dense with their elements in row-major order
   window,   ///< a box of `parent` (same rank, parent's strides) starting at `offsets`, with this tensor's shape
 };
 

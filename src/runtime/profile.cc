@@ -26,6 +26,7 @@ std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
   State& s = *state_;
   if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before profiling");
   if (repeats < 1) throw Error(ErrorCode::invalid_argument, "profiling needs at least one repeat");
+  s.drain();
   Entry& entry = *s.current;
   Device& device = *s.engine->state().device;
   const auto make = [&](const TensorDesc& desc, bool is_input) {

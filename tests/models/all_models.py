@@ -1,6 +1,6 @@
 """Compares every model of the project with ONNX Runtime; see compare_ort.py.
 
-    python tests/models/all_models.py --cli build/headrace --models DIR --ocr DIR [names...]
+    python tests/models/all_models.py --cli build/release/headrace [names...]
 
 --models has the files of tools/models/make.py; --ocr those of the PyPI package rapidocr-onnxruntime.
 """
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+DEPS = HERE.parents[1] / ".deps"
 PICTURES = HERE.parents[1] / "examples" / "ocr" / "data"
 # name: folder, file, arguments of compare_ort.py
 MODELS: dict[str, tuple[str, str, list[str]]] = {
@@ -52,8 +53,8 @@ MODELS: dict[str, tuple[str, str, list[str]]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compares every model of the project with ONNX Runtime.")
     parser.add_argument("--cli", type=Path, required=True, help="the headrace program")
-    parser.add_argument("--models", type=Path, required=True, help="folder of the generated models")
-    parser.add_argument("--ocr", type=Path, required=True, help="folder of the OCR models")
+    parser.add_argument("--models", type=Path, default=DEPS / "models", help="folder of the generated models")
+    parser.add_argument("--ocr", type=Path, default=DEPS / "ocr", help="folder of the OCR models")
     parser.add_argument("--opt-level", default="0")
     parser.add_argument("names", nargs="*", help=f"some of: {' '.join(MODELS)} (default: all)")
     args = parser.parse_args()

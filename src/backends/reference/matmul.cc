@@ -12,6 +12,14 @@ struct Matrices {
   std::int64_t a_row, a_col, b_row, b_col;
 };
 
+void load(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n, double* to) {
+  load_real(dtype, base, offset, stride, n, to);
+}
+void load(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n,
+          std::uint64_t* to) {
+  load_int(dtype, base, offset, stride, n, reinterpret_cast<std::int64_t*>(to));
+}
+
 template <class T>
 Work make_matmul(const MatMul& op, const Problem& problem) {
   const TensorDesc &a = problem.srcs[0], &b = problem.srcs[1], &dst = problem.dsts[0];
@@ -57,10 +65,6 @@ Work make_matmul(const MatMul& op, const Problem& problem) {
     Sum* left = reinterpret_cast<Sum*>(workspace + b_bytes);
     Sum* row = reinterpret_cast<Sum*>(workspace + b_bytes + a_bytes);
     Sum* extra = reinterpret_cast<Sum*>(workspace + b_bytes + a_bytes + row_bytes);
-    const auto load = [](DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n, Sum* to) {
-      if constexpr (kReal) load_real(dtype, base, offset, stride, n, to);
-      else load_int(dtype, base, offset, stride, n, reinterpret_cast<std::int64_t*>(to));
-    };
     std::int64_t offset[2 + kMaxRank] = {}, previous = -1;
     std::int64_t index[kMaxRank];
     batch.each(offset, [&] {
@@ -68,7 +72,7 @@ Work make_matmul(const MatMul& op, const Problem& problem) {
         previous = offset[1];
         for (std::int64_t k = 0; k < size.k; ++k) {
           load(b_dtype, data[1], offset[1] + k * size.b_row, size.b_col, size.n, row);
-          std::copy_n(row, size.n, right + k * size.n);
+          for (std::int64_t n = 0; n < size.n; ++n) right[k * size.n + n] = static_cast<T>(row[n]);
         }
       }
       for (std::int64_t m = 0; m < size.m; ++m) {

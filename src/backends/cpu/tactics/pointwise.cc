@@ -26,25 +26,20 @@ bool loads(DType t) {
   }
 }
 
-/// Where a value of the program lives while a block is computed.
-struct Value {
-  enum Kind : std::uint8_t { buffer, input, dst } kind = buffer;
-  int index = 0;  ///< of the buffer; for input: of the operand
-};
 struct Load {
   std::size_t operand = 0;  ///< index of src; dst is operand 0 of the nest
   DType dtype = DType::f32;
   int value = 0, buffer = 0;
 };
 struct Fill {
-  int buffer = 0;
+  int value = 0, buffer = 0;
   float constant = 0;
 };
 struct Program {
   std::vector<VecOp> ops;  ///< operands are indices of values
   std::vector<Load> loads;
   std::vector<Fill> fills;
-  std::vector<Value> values;
+  std::vector<int> buffer_of;  ///< by value
   int buffers = 0, result = 0;
   DType dst_dtype = DType::f32;
 };
@@ -72,10 +67,10 @@ std::optional<std::string> compile(const Problem& p, const PwExpr& expr, Program
     free_buffers.pop_back();
     return b;
   };
-  program.values.resize(code.size());
+  program.buffer_of.resize(code.size() + 1);
   for (int i = 0; i < count; ++i) {
     const PwInstr& in = code[static_cast<std::size_t>(i)];
-    Value& value = program.values[static_cast<std::size_t>(i)];
+    int& buffer = program.buffer_of[static_cast<std::size_t>(i)];
     const bool register_dtype = in.dtype == DType::f32 || in.dtype == DType::boolean;
     if (in.op == PwOp::load) {
       if (!loads(in.dtype)) return "input of dtype " + std::string(to_string(in.dtype));
@@ -86,22 +81,23 @@ std::optional<std::string> compile(const Problem& p, const PwExpr& expr, Program
           if (reads && !ok) return "arithmetic in " + std::string(to_string(in.dtype));
         }
       }
-      value = {Value::input, static_cast<int>(program.loads.size())};
       // Loads and constants are made before the first step: their buffers are never shared.
-      program.loads.push_back({static_cast<std::size_t>(in.a), in.dtype, i, program.buffers++});
+      buffer = program.buffers++;
+      program.loads.push_back({static_cast<std::size_t>(in.a), in.dtype, i, buffer});
       continue;
     }
     if (!register_dtype) return "arithmetic in " + std::string(to_string(in.dtype));
     if (in.op == PwOp::constant) {
-      value = {Value::buffer, program.buffers++};
-      program.fills.push_back({value.index, in.dtype == DType::boolean ? (in.imm ? 1.0f : 0.0f) : static_cast<float>(in.alpha)});
+      buffer = program.buffers++;
+      program.fills.push_back({i, buffer, in.dtype == DType::boolean ? (in.imm ? 1.0f : 0.0f) : static_cast<float>(in.alpha)});
       continue;
     }
-    VecOp op{in.op, i, in.a, std::max(in.b, 0), std::max(in.c, 0), static_cast<float>(in.alpha), static_cast<float>(in.beta)};
+    VecOp op{in.op, i, in.a, in.b < 0 ? in.a : in.b, in.c < 0 ? in.a : in.c, static_cast<float>(in.alpha), static_cast<float>(in.beta)};
     if (in.op == PwOp::cast) {
       if (in.dtype == DType::boolean && code[static_cast<std::size_t>(in.a)].dtype != DType::boolean) {
         op.op = PwOp::logical_not;  // twice: x != 0
-        op.c = 1;
+        program.ops.push_back(op);
+        op.a = op.b = op.c = i;
       } else {
         op.op = PwOp::load;  // the same numbers
       }
@@ -112,20 +108,24 @@ std::optional<std::string> compile(const Problem& p, const PwExpr& expr, Program
       const PwInstr& e = code[static_cast<std::size_t>(in.b)];
       if (e.op == PwOp::constant && e.alpha == 2) op.op = PwOp::mul, op.b = op.a;
     }
-    value = {i + 1 == count ? Value::dst : Value::buffer, 0};
     // An operand that dies here gives its buffer to the result: steps work in place.
     for (int o : {in.a, in.b, in.c}) {
       if (o < 0 || last_use[static_cast<std::size_t>(o)] != i) continue;
       const PwInstr& source = code[static_cast<std::size_t>(o)];
       if (source.op == PwOp::load || source.op == PwOp::constant) continue;
-      const int b = program.values[static_cast<std::size_t>(o)].index;
+      const int b = program.buffer_of[static_cast<std::size_t>(o)];
       if (std::find(free_buffers.begin(), free_buffers.end(), b) == free_buffers.end()) free_buffers.push_back(b);
     }
-    value.index = take();
+    buffer = take();
     program.ops.push_back(op);
   }
-  if (program.buffers > kMaxBuffers) return "expression needs " + std::to_string(program.buffers) + " registers";
+  if (program.buffers >= kMaxBuffers) return "expression needs " + std::to_string(program.buffers) + " registers";
   program.result = count - 1;
+  if (program.ops.empty() || program.ops.back().dst != program.result) {  // the result is an input or a constant
+    program.ops.push_back({PwOp::load, count, count - 1});
+    program.buffer_of[code.size()] = program.buffers++;
+    program.result = count;
+  }
   return std::nullopt;
 }
 
@@ -179,10 +179,11 @@ struct Loop {
     const VecTable& table = vec();
     const std::size_t axes = nest.extents.size(), inner_axis = axes - 1;
     const std::size_t sources = data.size() - 1;
+    const float* at[kMaxValues + 1];
     for (const Fill& fill : program.fills) {
       std::fill_n(buffers[fill.buffer], std::min(kBlock, chunk * rows_per_block), fill.constant);
+      at[fill.value] = buffers[fill.buffer];
     }
-    const float* at[kMaxValues];
     const float* cached[kMaxValues] = {};
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t k = task % chunks, rest = task / chunks, rb = rest % row_blocks, o = rest / row_blocks;
@@ -221,17 +222,15 @@ struct Loop {
           }
         }
       }
-      for (const Fill& fill : program.fills) at[value_of_fill(fill)] = buffers[fill.buffer];
       const bool direct = program.dst_dtype == DType::f32 && nest.strides[0][inner_axis] == 1 && (nr == 1 || row_stride(0) == nc);
       std::byte* dst = data[sources] + place(0) * static_cast<std::int64_t>(size_bytes(program.dst_dtype));
       for (const VecOp& op : program.ops) {
         float* out = op.dst == program.result && direct ? reinterpret_cast<float*>(dst)
-                                                        : buffers[program.values[static_cast<std::size_t>(op.dst)].index];
+                                                        : buffers[program.buffer_of[static_cast<std::size_t>(op.dst)]];
         if (op.op == PwOp::load) {
           std::memmove(out, at[op.a], static_cast<std::size_t>(n) * 4);
         } else {
-          table.run(op, out, at[op.a], at[op.b], at[op.c < kMaxValues ? op.c : 0], n);
-          if (op.op == PwOp::logical_not && op.c == 1 && op.beta == kTwice) table.run(op, out, out, out, out, n);
+          table.run(op, out, at[op.a], at[op.b], at[op.c], n);
         }
         at[op.dst] = out;
       }
@@ -240,15 +239,7 @@ struct Loop {
     }
   }
 
-  static constexpr float kTwice = 2;  ///< beta of a logical_not that stands for x != 0
-
  private:
-  int value_of_fill(const Fill& fill) const {
-    for (std::size_t i = 0; i < program.values.size(); ++i) {
-      if (program.values[i].kind == Value::buffer && program.values[i].index == fill.buffer) return static_cast<int>(i);
-    }
-    return 0;
-  }
   void write(std::byte* dst, const float* from, std::int64_t row, std::int64_t stride, std::int64_t nr, std::int64_t nc) const {
     for (std::int64_t r = 0; r < nr; ++r) {
       for (std::int64_t c = 0; c < nc; ++c) {
@@ -277,9 +268,6 @@ class PointwiseTactic final : public Tactic {
     Loop loop;
     if (auto reason = compile(p, op_as<Pointwise>(p)->expr, loop.program)) {
       throw Error(ErrorCode::invalid_plan, "cpu.pointwise: " + *reason);
-    }
-    for (VecOp& op : loop.program.ops) {
-      if (op.op == PwOp::logical_not && op.c == 1) op.beta = Loop::kTwice;
     }
     std::vector<Strides> strides{p.dsts[0].strides};
     for (const Load& load : loop.program.loads) strides.push_back(broadcast_strides(p.srcs[load.operand], p.dsts[0].shape));

@@ -1,0 +1,130 @@
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "cli.h"
+#include "ocr/ocr.h"
+
+namespace headrace::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string image, models, output = "headrace-demo.png", json;
+  int threads = 0, repeat = 1;
+};
+
+double milliseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Where the source tree was at build time; empty when that is not known.
+fs::path source_folder() {
+#ifdef HEADRACE_SOURCE_DIR
+  return HEADRACE_SOURCE_DIR;
+#else
+  return {};
+#endif
+}
+
+std::string default_image() {
+  std::vector<std::string> found;
+  std::error_code failed;
+  for (const fs::directory_entry& entry : fs::directory_iterator(source_folder() / "examples/ocr/data", failed))
+    if (const fs::path end = entry.path().extension(); end == ".jpg" || end == ".png") found.push_back(entry.path().string());
+  if (found.empty())
+    throw Error(ErrorCode::invalid_argument, "no picture given, and the source tree with headrace's own ones is not there; "
+                                             "run `headrace demo IMAGE.png`");
+  return *std::min_element(found.begin(), found.end());
+}
+
+std::string models_folder(const std::string& given) {
+  if (!given.empty()) return given;
+  if (source_folder().empty())
+    throw Error(ErrorCode::invalid_argument, "where the OCR networks lie is not known; give --models DIR (`./dev demo` fetches them)");
+  return (source_folder() / ".deps/ocr").string();
+}
+
+Json to_json(const ocr::Times& t) {
+  return {{"detect", t.detect}, {"crops", t.crops}, {"classify", t.classify}, {"recognise", t.recognise}, {"total", t.total}};
+}
+
+// Each stage's median over the warm runs.
+ocr::Times median(const std::vector<ocr::Times>& runs) {
+  const auto of = [&](double ocr::Times::*stage) {
+    std::vector<double> values;
+    for (const ocr::Times& t : runs) values.push_back(t.*stage);
+    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+    return values[values.size() / 2];
+  };
+  return {of(&ocr::Times::detect), of(&ocr::Times::crops), of(&ocr::Times::classify), of(&ocr::Times::recognise), of(&ocr::Times::total)};
+}
+
+int demo(const Options& o) {
+  const bool quiet = o.json == "-";
+  const std::string path = o.image.empty() ? default_image() : o.image;
+  const auto read_start = std::chrono::steady_clock::now();
+  const ocr::Image picture = ocr::read_image(path);
+  const double read_ms = milliseconds_since(read_start);
+  const auto load_start = std::chrono::steady_clock::now();
+  ocr::Ocr reader({.folder = models_folder(o.models), .threads = o.threads, .report = [](const std::string& line) {
+                     fmt::print(stderr, "{}\n", line);
+                   }});
+  const double load_ms = milliseconds_since(load_start);
+  const ocr::Result result = reader.read(picture);
+  std::vector<ocr::Times> warm;
+  for (int i = 1; i < o.repeat; ++i) warm.push_back(reader.read(picture).ms);
+
+  Json json = {{"image", path}, {"width", picture.width}, {"height", picture.height}, {"lines", Json::array()}};
+  if (!quiet) fmt::print("{} ({} x {} pixels)\n", path, picture.width, picture.height);
+  if (!quiet && result.lines.empty()) fmt::print("  no text found\n");
+  ocr::Image copy = picture;
+  for (const ocr::Line& line : result.lines) {
+    Json box = Json::array();
+    std::string corners;
+    for (ocr::Point p : line.box) {
+      box.push_back({p.x, p.y});
+      corners += fmt::format(" {:.0f},{:.0f}", p.x, p.y);
+    }
+    if (!quiet) fmt::print("  {:5.1f} %  {}   [{}]\n", line.confidence * 100, line.text, corners.substr(1));
+    json["lines"].push_back({{"text", line.text}, {"confidence", line.confidence}, {"box", box}});
+    ocr::draw_quad(copy, line.box, std::max(1, std::max(picture.width, picture.height) / 500));
+  }
+  ocr::write_png(o.output, copy);
+  json["output"] = o.output;
+  json["ms"] = to_json(result.ms);
+  json["ms"]["read_image"] = read_ms;
+  json["ms"]["load"] = load_ms;
+  if (!warm.empty()) json["warm_ms"] = to_json(median(warm));
+  if (!quiet) {
+    const auto row = [](const char* name, const ocr::Times& t) {
+      fmt::print("{}: detect {:.1f}, crops {:.1f}, classify {:.1f}, recognise {:.1f}, total {:.1f} ms\n", name, t.detect,
+                 t.crops, t.classify, t.recognise, t.total);
+    };
+    fmt::print("{} lines; boxes drawn into {}\n", result.lines.size(), o.output);
+    fmt::print("picture read in {:.1f} ms, networks loaded in {:.1f} ms\n", read_ms, load_ms);
+    row("first run", result.ms);
+    if (!warm.empty()) row(fmt::format("warm, median of {}", warm.size()).c_str(), median(warm));
+  }
+  write_json(o.json, json);
+  return kOk;
+}
+
+}  // namespace
+
+void add_demo(CLI::App& app, int& exit) {
+  auto o = std::make_shared<Options>();
+  CLI::App* sub = app.add_subcommand("demo", "Read the text in a picture (PP-OCR networks)");
+  sub->add_option("image", o->image, "a PNG or JPEG file; without one, a picture of headrace's own");
+  sub->add_option("--models", o->models, "folder with the .onnx files, which also gets their plans");
+  sub->add_option("--output", o->output, "the picture with the boxes drawn into it")->capture_default_str();
+  sub->add_option("--threads", o->threads, "0: all usable cores")->check(CLI::Range(0, 1024));
+  sub->add_option("--repeat", o->repeat, "read N times and tell the warm times too")->check(CLI::Range(1, 100000));
+  sub->add_option("--json", o->json, "write the result as JSON ('-': standard output)");
+  sub->callback([o, &exit] { exit = demo(*o); });
+}
+
+}  // namespace headrace::cli

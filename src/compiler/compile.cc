@@ -1,0 +1,97 @@
+#include "compiler/compiler.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+#include <headrace/error.h>
+
+#include "base/cpu.h"
+#include "base/log.h"
+#include "compiler/draft.h"
+#include "passes/pass.h"
+
+namespace headrace::compiler {
+namespace {
+
+void add_extra_outputs(Graph& graph, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    const auto& outputs = graph.outputs();
+    if (std::any_of(outputs.begin(), outputs.end(), [&](const GraphOutput& o) { return o.name == name; })) continue;
+    ValueId found = kNoValue;
+    for (std::size_t v = 0; v < graph.value_count() && found == kNoValue; ++v) {
+      const Value& value = graph.value(static_cast<ValueId>(v));
+      if (std::find(value.names.begin(), value.names.end(), name) != value.names.end()) found = value.id;
+    }
+    if (found == kNoValue)
+      throw Error(ErrorCode::invalid_argument, fmt::format("the model has no tensor '{}' to expose as an output", name));
+    graph.add_output(name, found);
+  }
+}
+
+const Backend& find_backend(const Registry& registry, const std::string& device) {
+  const std::string name = device.substr(0, device.find(':'));
+  if (const Backend* backend = registry.find(name)) return *backend;
+  std::string known;
+  for (const auto& b : registry.backends()) known += (known.empty() ? "'" : ", '") + b->name + "'";
+  throw Error(ErrorCode::invalid_argument, fmt::format("there is no device '{}'; this headrace has {}", device, known));
+}
+
+void check_budget(std::uint64_t bytes, const Options& options) {
+  if (bytes > options.memory_budget_bytes)
+    throw Error(ErrorCode::out_of_memory,
+                fmt::format("the plan's weights need {} bytes, but the memory budget is {} bytes; raise the budget",
+                            bytes, options.memory_budget_bytes));
+}
+
+}  // namespace
+
+Plan compile(Graph graph, const Registry& registry, const Options& options) {
+  const auto report = [&](std::string_view stage, double done) {
+    if (options.progress && !options.progress(stage, done))
+      throw Error(ErrorCode::cancelled, fmt::format("the build was cancelled during '{}'", stage));
+  };
+  const Backend& backend = find_backend(registry, options.device);
+  if (graph.outputs().empty()) throw Error(ErrorCode::invalid_model, "the model has no output");
+  add_extra_outputs(graph, options.extra_outputs);
+
+  report("passes", 0);
+  passes::run_passes(graph, {.evaluate = evaluate_reference, .disabled = options.disabled_passes});
+  report("passes", 1);
+
+  Draft draft;
+  draft.registry = &registry;
+  draft.backend = &backend;
+  draft.reference = backend.name == "reference" ? nullptr : registry.find("reference");
+  draft.device = backend.make_device(options.device);
+  draft.threads = options.threads > 0 ? options.threads : usable_cores();
+  draft.opt_level = options.opt_level;
+  draft.progress = report;
+  if (!draft.device->unified_memory()) draft.reference = nullptr;
+  draft.plan.device = backend.name;
+  draft.plan.device_model = draft.device->model();
+  draft.plan.threads = draft.threads;
+  draft.plan.shapes = graph.shapes();
+  draft.plan.profiles = make_profiles(graph, options.profiles);
+  draft.symbols = opt_symbols(graph, draft.plan.profiles.front());
+  draft.values = values_of(draft.plan.shapes, draft.symbols);
+  for (const auto& [key, value] : graph.metadata) draft.plan.provenance["onnx." + key] = value;
+  draft.plan.provenance["opt_level"] = fmt::format("{}", options.opt_level);
+
+  tuner::TimingCache cache;
+  std::optional<tuner::Tuner> tuner;
+  if (options.opt_level > 0) {
+    if (!options.timing_cache.empty()) cache = tuner::TimingCache::load(options.timing_cache);
+    draft.tuner = &tuner.emplace(draft.device, draft.threads, cache);
+  }
+  select(draft, graph);
+  make_views(draft);
+  finish(draft);
+  check_budget(draft.plan.weights.size(), options);
+  verify_plan(draft.plan);
+  if (tuner && !options.timing_cache.empty() && tuner->measured() > 0) cache.save(options.timing_cache);
+  report("done", 1);
+  return std::move(draft.plan);
+}
+
+}  // namespace headrace::compiler

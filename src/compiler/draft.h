@@ -1,0 +1,72 @@
+// A plan in the making: the Plan's own tensors and steps, with what only the build knows about them.
+//
+// Stages, in order: select.cc (steps, layouts, tactics), views.cc (memory shared), weights.cc (packing, blob). Each
+// leaves a draft that would already be a sound plan.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+#include "compiler/compiler.h"
+#include "graph/graph.h"
+#include "plan/placement.h"
+#include "plan/plan.h"
+#include "tuner/tuner.h"
+
+namespace headrace::compiler {
+
+struct DraftStep {
+  Op op;  ///< symbolic
+  const Tactic* tactic = nullptr;
+  Choice choice;
+  std::vector<std::int32_t> inputs, outputs;
+  std::vector<std::string> origins;
+  std::vector<RefusalRecord> refused;
+  std::vector<TimingRecord> tried;
+};
+
+struct Draft {
+  const Registry* registry = nullptr;
+  const Backend* backend = nullptr;
+  const Backend* reference = nullptr;  ///< null when the backend is the reference itself
+  DeviceRef device;
+  int threads = 1, opt_level = 1;
+  tuner::Tuner* tuner = nullptr;  ///< null: by rule
+  std::function<void(std::string_view, double)> progress;  ///< throws Error(cancelled)
+
+  Plan plan;                         ///< steps stay empty until weights.cc
+  std::vector<DraftStep> steps;
+  std::vector<Constant> constants;   ///< by tensor: data of weights, in the tensor's layout
+  std::vector<std::int64_t> symbols, values;  ///< of the shape program, at the first profile's opt
+};
+
+/// plan.profiles for the options; Error(invalid_argument) when a profile contradicts the model.
+std::vector<Profile> make_profiles(const Graph& graph, const std::vector<std::vector<InputRange>>& profiles);
+/// Values of all symbols at opt of a profile. Extents that depend on input values are guessed.
+std::vector<std::int64_t> opt_symbols(const Graph& graph, const Profile& profile);
+/// Values of all expressions; all 1 where they cannot be evaluated (only with guessed symbols).
+std::vector<std::int64_t> values_of(const ShapeProgram& program, const std::vector<std::int64_t>& symbols);
+
+/// One resolved operator with these descriptions.
+Problem make_problem(const Op& op, std::vector<TensorDesc> srcs, std::vector<TensorDesc> dsts, const Draft& draft);
+/// Refusal of a tactic; an exception counts as one.
+std::optional<std::string> refusal(const Tactic& tactic, const Problem& problem);
+/// The first tactic that takes the problem: of the backend, then of the reference unless `backend_only`; null: none.
+const Tactic* first_accepting(const Draft& draft, const Problem& problem, bool backend_only = false);
+/// Chooses tactic and choice for `step` and fills refused and tried. Error(unsupported) with all reasons.
+void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem, std::span<const Constant> constants);
+/// Problem of a step as the tensors lie now.
+Problem problem_of(const Draft& draft, const DraftStep& step, const Placement& placement);
+/// Placement of draft.plan.tensors at opt.
+Placement place(const Draft& draft);
+
+void select(Draft& draft, const Graph& graph);
+void make_views(Draft& draft);
+/// Packs weights, drops unused tensors, and fills plan.steps and plan.weights.
+void finish(Draft& draft);
+
+}  // namespace headrace::compiler

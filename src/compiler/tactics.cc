@@ -1,0 +1,116 @@
+// The choice of a tactic for one problem: by rule, or by timing.
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <headrace/error.h>
+
+#include "compiler/draft.h"
+
+namespace headrace::compiler {
+namespace {
+
+bool is_empty(const TensorDesc& desc) {
+  return std::find(desc.shape.begin(), desc.shape.end(), 0) != desc.shape.end();
+}
+
+/// True when the descriptions are what the operator makes of its inputs: only then can the problem be run. (Extents
+/// that depend on input values are guessed and may contradict each other.)
+bool is_consistent(const Problem& problem) {
+  try {
+    std::vector<ValueType> types;
+    for (const TensorDesc& d : problem.srcs) types.push_back({d.dtype, to_dims(d.shape)});
+    ShapeProgram scratch;
+    const std::vector<ValueType> results = infer_types(problem.op, types, scratch);
+    if (results.size() != problem.dsts.size()) return false;
+    for (std::size_t i = 0; i < results.size(); ++i)
+      if (results[i].shape != to_dims(problem.dsts[i].shape)) return false;
+    return std::none_of(problem.srcs.begin(), problem.srcs.end(), is_empty) &&
+           std::none_of(problem.dsts.begin(), problem.dsts.end(), is_empty);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
+Problem make_problem(const Op& op, std::vector<TensorDesc> srcs, std::vector<TensorDesc> dsts, const Draft& draft) {
+  return {.op = resolve(op, draft.values), .srcs = std::move(srcs), .dsts = std::move(dsts), .threads = draft.threads};
+}
+
+std::optional<std::string> refusal(const Tactic& tactic, const Problem& problem) {
+  try {
+    if (auto r = tactic.refuses(problem)) return r->reason;
+  } catch (const Error& e) {
+    return e.message();
+  }
+  return std::nullopt;
+}
+
+const Tactic* first_accepting(const Draft& draft, const Problem& problem, bool backend_only) {
+  for (const Backend* backend : {draft.backend, backend_only ? nullptr : draft.reference}) {
+    if (!backend) continue;
+    for (const auto& tactic : backend->tactics)
+      if (!refusal(*tactic, problem)) return tactic.get();
+  }
+  return nullptr;
+}
+
+void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem, std::span<const Constant> constants) {
+  struct Candidate {
+    const Tactic* tactic;
+    Choice choice;
+  };
+  std::vector<Candidate> candidates;
+  step.refused.clear();
+  step.tried.clear();
+  for (const Backend* backend : {draft.backend, draft.reference}) {
+    if (!backend || !candidates.empty()) continue;  // the reference only where the backend has nothing
+    for (const auto& tactic : backend->tactics) {
+      if (const auto why = refusal(*tactic, problem)) {
+        // Tactics of other operators have nothing to say about this one.
+        if (why->rfind("not a ", 0) != 0) step.refused.push_back({std::string(tactic->id()), *why});
+        continue;
+      }
+      for (Choice& choice : tactic->candidates(problem)) candidates.push_back({tactic.get(), std::move(choice)});
+    }
+  }
+  if (candidates.empty()) {
+    std::string reasons;
+    for (const RefusalRecord& r : step.refused) reasons += fmt::format("\n  {}: {}", r.tactic, r.reason);
+    throw Error(ErrorCode::unsupported,
+                fmt::format("no kernel can do {}{}:{}", tuner::problem_text(problem, constants),
+                            step.origins.empty() ? "" : " (" + step.origins.front() + ")", reasons));
+  }
+  std::size_t best = 0;
+  if (draft.tuner && candidates.size() > 1 && is_consistent(problem)) {
+    double best_us = 0;
+    bool any = false;
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      const Candidate& c = candidates[i];
+      try {
+        const double us = draft.tuner->time(problem, *c.tactic, c.choice, constants);
+        step.tried.push_back({std::string(c.tactic->id()), c.choice, us});
+        if (!any || us < best_us) {
+          any = true;
+          best = i;
+          best_us = us;
+        }
+      } catch (const Error& e) {  // not this one, then
+        step.refused.push_back({std::string(c.tactic->id()), e.message()});
+      }
+    }
+  }
+  step.tactic = candidates[best].tactic;
+  step.choice = candidates[best].choice;
+}
+
+Problem problem_of(const Draft& draft, const DraftStep& step, const Placement& placement) {
+  std::vector<TensorDesc> srcs, dsts;
+  for (std::int32_t t : step.inputs) srcs.push_back(placement.descs[static_cast<std::size_t>(t)]);
+  for (std::int32_t t : step.outputs) dsts.push_back(placement.descs[static_cast<std::size_t>(t)]);
+  return make_problem(step.op, std::move(srcs), std::move(dsts), draft);
+}
+
+Placement place(const Draft& draft) { return place_tensors(draft.plan, draft.values); }
+
+}  // namespace headrace::compiler
