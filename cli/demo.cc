@@ -33,23 +33,31 @@ fs::path source_folder() {
 std::string default_image() {
   std::vector<std::string> found;
   std::error_code failed;
-  for (const fs::directory_entry& entry : fs::directory_iterator(source_folder() / "examples/ocr/data", failed))
-    if (const fs::path end = entry.path().extension(); end == ".jpg" || end == ".png") found.push_back(entry.path().string());
+  for (const fs::directory_entry& entry :
+       fs::directory_iterator(source_folder() / "examples/ocr/data", failed))
+    if (const fs::path end = entry.path().extension(); end == ".jpg" || end == ".png")
+      found.push_back(entry.path().string());
   if (found.empty())
-    throw Error(ErrorCode::invalid_argument, "no picture given, and the source tree with headrace's own ones is not there; "
-                                             "run `headrace demo IMAGE.png`");
+    throw Error(ErrorCode::invalid_argument,
+                "no picture given, and the source tree with headrace's own ones is not there; "
+                "run `headrace demo IMAGE.png`");
   return *std::min_element(found.begin(), found.end());
 }
 
 std::string models_folder(const std::string& given) {
   if (!given.empty()) return given;
   if (source_folder().empty())
-    throw Error(ErrorCode::invalid_argument, "where the OCR networks lie is not known; give --models DIR (`./dev demo` fetches them)");
+    throw Error(ErrorCode::invalid_argument,
+                "where the OCR networks lie is not known; give --models DIR (`./dev demo` fetches them)");
   return (source_folder() / ".deps/ocr").string();
 }
 
 Json to_json(const ocr::Times& t) {
-  return {{"detect", t.detect}, {"crops", t.crops}, {"classify", t.classify}, {"recognise", t.recognise}, {"total", t.total}};
+  return {{"detect", t.detect},
+          {"crops", t.crops},
+          {"classify", t.classify},
+          {"recognise", t.recognise},
+          {"total", t.total}};
 }
 
 // Each stage's median over the warm runs.
@@ -57,10 +65,12 @@ ocr::Times median(const std::vector<ocr::Times>& runs) {
   const auto of = [&](double ocr::Times::*stage) {
     std::vector<double> values;
     for (const ocr::Times& t : runs) values.push_back(t.*stage);
-    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
+                     values.end());
     return values[values.size() / 2];
   };
-  return {of(&ocr::Times::detect), of(&ocr::Times::crops), of(&ocr::Times::classify), of(&ocr::Times::recognise), of(&ocr::Times::total)};
+  return {of(&ocr::Times::detect), of(&ocr::Times::crops), of(&ocr::Times::classify),
+          of(&ocr::Times::recognise), of(&ocr::Times::total)};
 }
 
 int demo(const Options& o) {
@@ -70,15 +80,16 @@ int demo(const Options& o) {
   const ocr::Image picture = ocr::read_image(path);
   const double read_ms = milliseconds_since(read_start);
   const auto load_start = std::chrono::steady_clock::now();
-  ocr::Ocr reader({.folder = models_folder(o.models), .threads = o.threads, .report = [](const std::string& line) {
-                     fmt::print(stderr, "{}\n", line);
-                   }});
+  ocr::Ocr reader({.folder = models_folder(o.models),
+                   .threads = o.threads,
+                   .report = [](const std::string& line) { fmt::print(stderr, "{}\n", line); }});
   const double load_ms = milliseconds_since(load_start);
   const ocr::Result result = reader.read(picture);
   std::vector<ocr::Times> warm;
   for (int i = 1; i < o.repeat; ++i) warm.push_back(reader.read(picture).ms);
 
-  Json json = {{"image", path}, {"width", picture.width}, {"height", picture.height}, {"lines", Json::array()}};
+  Json json = {
+      {"image", path}, {"width", picture.width}, {"height", picture.height}, {"lines", Json::array()}};
   if (!quiet) fmt::print("{} ({} x {} pixels)\n", path, picture.width, picture.height);
   if (!quiet && result.lines.empty()) fmt::print("  no text found\n");
   ocr::Image copy = picture;
@@ -101,8 +112,8 @@ int demo(const Options& o) {
   if (!warm.empty()) json["warm_ms"] = to_json(median(warm));
   if (!quiet) {
     const auto row = [](const char* name, const ocr::Times& t) {
-      fmt::print("{}: detect {:.1f}, crops {:.1f}, classify {:.1f}, recognise {:.1f}, total {:.1f} ms\n", name, t.detect,
-                 t.crops, t.classify, t.recognise, t.total);
+      fmt::print("{}: detect {:.1f}, crops {:.1f}, classify {:.1f}, recognise {:.1f}, total {:.1f} ms\n",
+                 name, t.detect, t.crops, t.classify, t.recognise, t.total);
     };
     fmt::print("{} lines; boxes drawn into {}\n", result.lines.size(), o.output);
     fmt::print("picture read in {:.1f} ms, networks loaded in {:.1f} ms\n", read_ms, load_ms);
@@ -122,7 +133,8 @@ void add_demo(CLI::App& app, int& exit) {
   sub->add_option("--models", o->models, "folder with the .onnx files, which also gets their plans");
   sub->add_option("--output", o->output, "the picture with the boxes drawn into it")->capture_default_str();
   sub->add_option("--threads", o->threads, "0: all usable cores")->check(CLI::Range(0, 1024));
-  sub->add_option("--repeat", o->repeat, "read N times and tell the warm times too")->check(CLI::Range(1, 100000));
+  sub->add_option("--repeat", o->repeat, "read N times and tell the warm times too")
+      ->check(CLI::Range(1, 100000));
   sub->add_option("--json", o->json, "write the result as JSON ('-': standard output)");
   sub->callback([o, &exit] { exit = demo(*o); });
 }

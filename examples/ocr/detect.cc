@@ -36,7 +36,8 @@ float mean_inside(std::span<const float> map, int width, int height, const Quad&
     for (std::size_t i = 0; i < 4; ++i) {
       Point a = box[i], b = box[(i + 1) % 4];
       if (a.y > b.y) std::swap(a, b);
-      const float first = std::max(a.y, static_cast<float>(y) - 0.5f), last = std::min(b.y, static_cast<float>(y) + 0.5f);
+      const float first = std::max(a.y, static_cast<float>(y) - 0.5f),
+                  last = std::min(b.y, static_cast<float>(y) + 0.5f);
       if (first > last) continue;
       for (float at : {first, last}) {
         const float t = b.y > a.y ? (at - a.y) / (b.y - a.y) : 0, x = a.x + (b.x - a.x) * t;
@@ -81,7 +82,8 @@ Fitted fit(const Image& picture) {
   const bool strip = std::max(width, height) > kStrip * std::min(width, height);
   const int longest = strip ? kLongestStrip : kLongest;
   if (std::max(width, height) > longest) scale(static_cast<double>(longest) / std::max(width, height));
-  if (!strip && std::min(width, height) < kShortest) scale(static_cast<double>(kShortest) / std::min(width, height));
+  if (!strip && std::min(width, height) < kShortest)
+    scale(static_cast<double>(kShortest) / std::min(width, height));
   Fitted fitted;
   fitted.scale_x = static_cast<float>(picture.width) / static_cast<float>(width);
   fitted.scale_y = static_cast<float>(picture.height) / static_cast<float>(height);
@@ -97,7 +99,8 @@ Fitted fit(const Image& picture) {
   return fitted;
 }
 
-std::vector<Quad> boxes_of_map(std::span<const float> map, int map_width, int map_height, int width, int height) {
+std::vector<Quad> boxes_of_map(std::span<const float> map, int map_width, int map_height, int width,
+                               int height) {
   std::vector<Quad> boxes;
   const float scale_x = static_cast<float>(width) / static_cast<float>(map_width);
   const float scale_y = static_cast<float>(height) / static_cast<float>(map_height);
@@ -143,7 +146,8 @@ std::vector<Quad> Detector::find(const Image& image) {
   map_.resize(pixels);
   const Shape map_shape = {1, 1, height, width};
   if (results.size() != 1 || results.begin()->second != map_shape)
-    throw Error(ErrorCode::invalid_model, "the detection network does not give one map of the picture's size");
+    throw Error(ErrorCode::invalid_model,
+                "the detection network does not give one map of the picture's size");
   const NamedView input{input_, ConstTensorView(std::span<const float>(planes_), shape)};
   const TensorView output(DType::f32, map_shape, reinterpret_cast<std::byte*>(map_.data()));
   context_.infer(std::span(&input, 1), std::span(&output, 1));

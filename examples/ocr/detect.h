@@ -1,7 +1,8 @@
 // Finds where text stands in a picture: the detection network and what follows it.
 //
 //   ocr::Detector detector(engine);
-//   std::vector<ocr::Quad> boxes = detector.find(picture);     // in reading order, clockwise from the top left
+//   std::vector<ocr::Quad> boxes = detector.find(picture);     // in reading order, clockwise from the top
+//   left
 //
 // Contract: the picture must be `fit` first; one thread at a time.
 #pragma once
@@ -27,7 +28,8 @@ struct Fitted {
 Fitted fit(const Image& picture);
 
 /// Text boxes of a probability map, scaled to a picture of the given size.
-std::vector<Quad> boxes_of_map(std::span<const float> map, int map_width, int map_height, int width, int height);
+std::vector<Quad> boxes_of_map(std::span<const float> map, int map_width, int map_height, int width,
+                               int height);
 
 class Detector {
  public:

@@ -59,7 +59,8 @@ Rectangle smallest_rectangle(const std::vector<Point>& hull, float grow) {
     const auto corner = [&](double u, double v) {
       return Point{static_cast<float>(ux * u - uy * v), static_cast<float>(uy * u + ux * v)};
     };
-    best.corners = {corner(low_u, low_v), corner(high_u, low_v), corner(high_u, high_v), corner(low_u, high_v)};
+    best.corners = {corner(low_u, low_v), corner(high_u, low_v), corner(high_u, high_v),
+                    corner(low_u, high_v)};
     best.short_side = static_cast<float>(std::min(high_u - low_u, high_v - low_v));
   }
   return best;

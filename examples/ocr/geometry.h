@@ -1,7 +1,8 @@
 // Plane geometry of text boxes: hulls, smallest rectangles, corner order, and the perspective map of a box.
 //
 //   ocr::Rectangle r = ocr::smallest_rectangle(ocr::convex_hull(points));
-//   ocr::Quad box = ocr::clockwise(r.corners);                 // top left, top right, bottom right, bottom left
+//   ocr::Quad box = ocr::clockwise(r.corners);                 // top left, top right, bottom right, bottom
+//   left
 //
 // Contract: pure functions, y grows downwards, coordinates are pixel centres.
 #pragma once

@@ -20,7 +20,8 @@ std::vector<Tap> taps(int from, int to) {
   for (int i = 0; i < to; ++i) {
     const double at = std::clamp((i + 0.5) * scale - 0.5, 0.0, from - 1.0);
     const int first = static_cast<int>(at);
-    result[static_cast<std::size_t>(i)] = {first, std::min(first + 1, from - 1), static_cast<int>(std::lround((at - first) * kOne))};
+    result[static_cast<std::size_t>(i)] = {first, std::min(first + 1, from - 1),
+                                           static_cast<int>(std::lround((at - first) * kOne))};
   }
   return result;
 }
@@ -107,8 +108,8 @@ Image straighten(const Image& image, const Quad& quad, int width, int height) {
         const std::uint8_t* row = image.row(std::clamp(iy - 1 + j, 0, image.height - 1));
         const float w = wy[static_cast<std::size_t>(j)];
         for (int c = 0; c < 3; ++c)
-          sum[c] += w * (wx[0] * row[column[0] + c] + wx[1] * row[column[1] + c] + wx[2] * row[column[2] + c] +
-                         wx[3] * row[column[3] + c]);
+          sum[c] += w * (wx[0] * row[column[0] + c] + wx[1] * row[column[1] + c] +
+                         wx[2] * row[column[2] + c] + wx[3] * row[column[3] + c]);
       }
       for (int c = 0; c < 3; ++c) to[c] = to_byte(sum[c]);
     }
@@ -135,10 +136,12 @@ Image rotate_half(const Image& image) {
 void to_planes(const Image& image, float* planes, int row_length) {
   static const std::array<float, 256> table = [] {
     std::array<float, 256> t;
-    for (int i = 0; i < 256; ++i) t[static_cast<std::size_t>(i)] = (static_cast<float>(i) / 255.0f - 0.5f) / 0.5f;
+    for (int i = 0; i < 256; ++i)
+      t[static_cast<std::size_t>(i)] = (static_cast<float>(i) / 255.0f - 0.5f) / 0.5f;
     return t;
   }();
-  const std::size_t length = static_cast<std::size_t>(row_length), plane = length * static_cast<std::size_t>(image.height);
+  const std::size_t length = static_cast<std::size_t>(row_length),
+                    plane = length * static_cast<std::size_t>(image.height);
   for (int y = 0; y < image.height; ++y) {
     const std::uint8_t* from = image.row(y);
     for (std::size_t c = 0; c < 3; ++c) {
@@ -156,10 +159,12 @@ void draw_quad(Image& image, const Quad& quad, int thickness) {
     const int steps = std::max(1, static_cast<int>(std::ceil(distance(a, b) * 2)));
     for (int i = 0; i <= steps; ++i) {
       const float t = static_cast<float>(i) / static_cast<float>(steps);
-      const int cx = static_cast<int>(std::lround(a.x + (b.x - a.x) * t)), cy = static_cast<int>(std::lround(a.y + (b.y - a.y) * t));
+      const int cx = static_cast<int>(std::lround(a.x + (b.x - a.x) * t)),
+                cy = static_cast<int>(std::lround(a.y + (b.y - a.y) * t));
       for (int y = cy - thickness / 2; y <= cy + (thickness - 1) / 2; ++y)
         for (int x = cx - thickness / 2; x <= cx + (thickness - 1) / 2; ++x)
-          if (x >= 0 && y >= 0 && x < image.width && y < image.height) std::memcpy(image.row(y) + x * 3, kColour, 3);
+          if (x >= 0 && y >= 0 && x < image.width && y < image.height)
+            std::memcpy(image.row(y) + x * 3, kColour, 3);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #if defined(__GNUC__)
@@ -42,14 +43,18 @@ constexpr std::int64_t kMaxPixels = 100'000'000;
 constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{512} << 20;
 
 [[noreturn]] void refuse(const std::string& path, const std::string& why) {
-  throw Error(ErrorCode::invalid_argument, fmt::format("'{}' {}; give a whole PNG or JPEG picture", path, why));
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("'{}' {}; give a whole PNG or JPEG picture", path, why));
 }
 
 std::vector<std::uint8_t> read_file(const std::string& path) {
   std::error_code failed;
-  if (std::filesystem::is_directory(path, failed)) throw Error(ErrorCode::io, fmt::format("'{}' is a folder, not a picture", path));
+  if (std::filesystem::is_directory(path, failed))
+    throw Error(ErrorCode::io, fmt::format("'{}' is a folder, not a picture", path));
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(ErrorCode::io, fmt::format("could not open the picture '{}': {}", path, std::strerror(errno)));
+  if (!file)
+    throw Error(ErrorCode::io,
+                fmt::format("could not open the picture '{}': {}", path, std::strerror(errno)));
   std::vector<std::uint8_t> bytes;
   std::vector<char> part(std::size_t{1} << 20);
   while (file) {
@@ -66,8 +71,10 @@ bool is_cut_off_jpeg(const std::vector<std::uint8_t>& b) {
   if (b.size() < 4 || b[0] != 0xFF || b[1] != 0xD8) return false;
   std::size_t at = 2;
   while (at + 4 <= b.size() && b[at] == 0xFF && b[at + 1] != 0xDA) {
-    if (b[at + 1] == 0xFF) ++at;  // a fill byte
-    else at += 2 + static_cast<std::size_t>(b[at + 2] * 256 + b[at + 3]);
+    if (b[at + 1] == 0xFF)
+      ++at;  // a fill byte
+    else
+      at += 2 + static_cast<std::size_t>(b[at + 2] * 256 + b[at + 3]);
   }
   for (; at + 1 < b.size(); ++at)
     if (b[at] == 0xFF && b[at + 1] == 0xD9) return false;
@@ -100,7 +107,8 @@ Image read_image(const std::string& path) {
     std::uint8_t* to = image.bgr.data() + i * 3;
     const int alpha = from[3];
     for (int c = 0; c < 3; ++c)
-      to[2 - c] = static_cast<std::uint8_t>(alpha == 255 ? from[c] : (from[c] * alpha + 255 * (255 - alpha) + 127) / 255);
+      to[2 - c] = static_cast<std::uint8_t>(
+          alpha == 255 ? from[c] : (from[c] * alpha + 255 * (255 - alpha) + 127) / 255);
   }
   return image;
 }
@@ -127,7 +135,10 @@ void write_png(const std::string& path, const Image& image) {
   if (good) std::filesystem::rename(part, path, failed);
   if (good && !failed) return;
   std::filesystem::remove(part, failed);
-  throw Error(ErrorCode::io, fmt::format("could not write '{}'; check the folder and its permissions, or give --output FILE.png", path));
+  throw Error(
+      ErrorCode::io,
+      fmt::format("could not write '{}'; check the folder and its permissions, or give --output FILE.png",
+                  path));
 }
 
 }  // namespace headrace::ocr

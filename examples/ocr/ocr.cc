@@ -15,7 +15,8 @@ Image cut_out(const Image& image, const Quad& box) {
   const int width = whole(distance(box[0], box[1]), distance(box[2], box[3]));
   const int height = whole(distance(box[0], box[3]), distance(box[1], box[2]));
   Image crop = straighten(image, box, width, height);
-  return static_cast<float>(height) >= kUpright * static_cast<float>(width) ? rotate_quarter_left(crop) : crop;
+  return static_cast<float>(height) >= kUpright * static_cast<float>(width) ? rotate_quarter_left(crop)
+                                                                            : crop;
 }
 
 }  // namespace

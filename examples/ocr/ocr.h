@@ -19,7 +19,7 @@ namespace headrace::ocr {
 struct Line {
   std::string text;      ///< UTF-8
   float confidence = 0;  ///< 0.5 to 1
-  Quad box;              ///< in the picture's pixels, clockwise from the text's top left
+  Quad box;              ///< in pixels, clockwise from the corner at the top left of the picture
 };
 
 /// Milliseconds of each stage.

@@ -14,7 +14,7 @@ constexpr int kLineHeight = 48;
 constexpr int kClassifierWidth = 192;
 constexpr std::size_t kClassifierBatch = 8;
 constexpr float kTurnThreshold = 0.9f;
-constexpr int kNarrowest = 64, kWidest = 8192;  // of the recogniser's input
+constexpr int kNarrowest = 128, kWidest = 8192;  // of the recogniser's input
 
 int scaled_width(const Image& crop, int widest) {
   const double width = std::ceil(kLineHeight * (static_cast<double>(crop.width) / crop.height));
@@ -25,7 +25,8 @@ SessionOptions one_thread_streams(int threads, std::size_t slots) {
   return {.slots = static_cast<int>(slots), .streams = threads, .threads = 1, .overflow = Overflow::block};
 }
 
-// Tickets in order of submission; takes the oldest result when as many are in flight as the session has slots.
+// Tickets in order of submission; takes the oldest result when as many are in flight as the session has
+// slots.
 template <class Use>
 class Window {
  public:
@@ -69,11 +70,13 @@ std::vector<std::size_t> Classifier::upside_down(std::span<const Image> crops) {
     std::size_t batch = kClassifierBatch;
     while (batch > crops.size() - first) batch /= 2;
     window.make_room();
-    InputLease lease = session_.acquire({{input_, {static_cast<std::int64_t>(batch), 3, kLineHeight, kClassifierWidth}}});
+    InputLease lease =
+        session_.acquire({{input_, {static_cast<std::int64_t>(batch), 3, kLineHeight, kClassifierWidth}}});
     const std::span<float> to = lease[input_].as<float>();
     for (std::size_t i = 0; i < batch; ++i) {
       const Image& crop = crops[first + i];
-      to_planes(resize(crop, scaled_width(crop, kClassifierWidth), kLineHeight), to.data() + i * kItem, kClassifierWidth);
+      to_planes(resize(crop, scaled_width(crop, kClassifierWidth), kLineHeight), to.data() + i * kItem,
+                kClassifierWidth);
     }
     window.add(session_.submit(std::move(lease), {.tag = first}));
     first += batch;
@@ -95,12 +98,14 @@ Recogniser::Recogniser(const Engine& engine, int threads)
     at = end + 1;
   }
   characters_.emplace_back(" ");
-  const std::int64_t classes = engine.outputs().at(0).shape.empty() ? -1 : engine.outputs().at(0).shape.back();
+  const std::int64_t classes =
+      engine.outputs().at(0).shape.empty() ? -1 : engine.outputs().at(0).shape.back();
   if (list.empty() || (classes >= 0 && classes != static_cast<std::int64_t>(characters_.size())))
-    throw Error(ErrorCode::invalid_plan,
-                fmt::format("the recognition network's character list (metadata 'character' of the .onnx file) has {} entries, "
-                            "its output {}; give --models a folder with the unchanged networks, and delete old *.plan files there",
-                            list.empty() ? 0 : characters_.size(), classes));
+    throw Error(ErrorCode::invalid_plan, fmt::format("the recognition network's character list (metadata "
+                                                     "'character' of the .onnx file) has {} entries, "
+                                                     "its output {}; give --models a folder with the "
+                                                     "unchanged networks, and delete old *.plan files there",
+                                                     list.empty() ? 0 : characters_.size(), classes));
 }
 
 int Recogniser::input_width(const Image& crop) {
@@ -114,15 +119,17 @@ std::vector<Reading> Recogniser::read(std::span<const Image> crops) {
   // The longest first: then the workers finish at about the same time.
   std::vector<std::size_t> order(crops.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return input_width(crops[a]) > input_width(crops[b]); });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return input_width(crops[a]) > input_width(crops[b]);
+  });
   std::vector<Reading> readings(crops.size());
   Window window(slots_, [&](const OutputLease& out) { readings[out.tag()] = decode(out[std::size_t{0}]); });
   for (std::size_t i : order) {
     const int width = input_width(crops[i]);
     window.make_room();
     InputLease lease = session_.acquire({{input_, {1, 3, kLineHeight, width}}});
-    to_planes(resize(crops[i], scaled_width(crops[i], kWidest), kLineHeight), lease[input_].as<float>().data(), width);
+    to_planes(resize(crops[i], scaled_width(crops[i], kWidest), kLineHeight),
+              lease[input_].as<float>().data(), width);
     window.add(session_.submit(std::move(lease), {.tag = i}));
   }
   window.finish();
@@ -134,14 +141,16 @@ Reading Recogniser::decode(ConstTensorView probabilities) const {
   const std::span<const float> p = probabilities.as<float>();
   const std::size_t classes = characters_.size();
   if (probabilities.shape().size() != 3 || probabilities.shape()[2] != static_cast<std::int64_t>(classes))
-    throw Error(ErrorCode::invalid_model, fmt::format("the recognition network gives {}, not 1 x columns x {} characters",
-                                                      to_string(probabilities.shape()), classes));
+    throw Error(ErrorCode::invalid_model,
+                fmt::format("the recognition network gives {}, not 1 x columns x {} characters",
+                            to_string(probabilities.shape()), classes));
   Reading reading;
   double sum = 0, count = 0;
   std::size_t last = 0;
   for (std::size_t at = 0; at + classes <= p.size(); at += classes) {
     const auto column = p.subspan(at, classes);
-    const std::size_t best = static_cast<std::size_t>(std::max_element(column.begin(), column.end()) - column.begin());
+    const std::size_t best =
+        static_cast<std::size_t>(std::max_element(column.begin(), column.end()) - column.begin());
     if (best != 0 && best != last) {
       reading.text += characters_[best];
       sum += column[best];

@@ -21,13 +21,16 @@ std::size_t root(std::vector<Run>& runs, std::size_t i) {
 void unite(std::vector<Run>& runs, std::size_t a, std::size_t b) {
   a = root(runs, a);
   b = root(runs, b);
-  if (a < b) runs[b].parent = a;
-  else runs[a].parent = b;
+  if (a < b)
+    runs[b].parent = a;
+  else
+    runs[a].parent = b;
 }
 
 }  // namespace
 
-std::vector<std::vector<Point>> text_regions(std::span<const float> map, int width, int height, float threshold) {
+std::vector<std::vector<Point>> text_regions(std::span<const float> map, int width, int height,
+                                             float threshold) {
   std::vector<Run> runs;
   std::vector<std::uint8_t> above(static_cast<std::size_t>(width) + 1), here(above);  // [0]: left of the map
   std::size_t previous = 0, current = 0;  // runs of the row above start here, runs of this row there
@@ -46,8 +49,10 @@ std::vector<std::vector<Point>> text_regions(std::span<const float> map, int wid
     }
     for (std::size_t i = current, j = previous; i < runs.size() && j < current;) {
       if (runs[i].first <= runs[j].last + 1 && runs[j].first <= runs[i].last + 1) unite(runs, i, j);
-      if (runs[i].last < runs[j].last) ++i;
-      else ++j;
+      if (runs[i].last < runs[j].last)
+        ++i;
+      else
+        ++j;
     }
     previous = current;
     current = runs.size();
@@ -63,7 +68,8 @@ std::vector<std::vector<Point>> text_regions(std::span<const float> map, int wid
     }
     std::vector<Point>& region = regions[number[r]];
     region.push_back({static_cast<float>(runs[i].first), static_cast<float>(runs[i].y)});
-    if (runs[i].last > runs[i].first) region.push_back({static_cast<float>(runs[i].last), static_cast<float>(runs[i].y)});
+    if (runs[i].last > runs[i].first)
+      region.push_back({static_cast<float>(runs[i].last), static_cast<float>(runs[i].y)});
   }
   return regions;
 }

@@ -4,7 +4,6 @@
 #include <headrace/runtime.h>
 
 #include "api/registry.h"
-#include "device/checker.h"
 #include "plan/plan.h"
 #include "runtime/engine.h"
 
@@ -81,7 +80,7 @@ std::string Engine::metadata(const std::string& key) const {
 }
 std::string Engine::device() const { return state_->engine->plan().device; }
 int Engine::threads() const { return state_->engine->threads(); }
-std::vector<std::string> Engine::hazards() const { return hazard_reports(state_->engine->device()); }
+std::vector<std::string> Engine::hazards() const { return state_->engine->hazards(); }
 const std::shared_ptr<const runtime::Engine>& Engine::data() const { return state_->engine; }
 
 }  // namespace headrace

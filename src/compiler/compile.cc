@@ -1,13 +1,13 @@
-#include "compiler/compiler.h"
-
 #include <algorithm>
 #include <set>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "base/cpu.h"
 #include "base/log.h"
+#include "compiler/compiler.h"
 #include "compiler/draft.h"
 #include "passes/pass.h"
 
@@ -17,14 +17,16 @@ namespace {
 void add_extra_outputs(Graph& graph, const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     const auto& outputs = graph.outputs();
-    if (std::any_of(outputs.begin(), outputs.end(), [&](const GraphOutput& o) { return o.name == name; })) continue;
+    if (std::any_of(outputs.begin(), outputs.end(), [&](const GraphOutput& o) { return o.name == name; }))
+      continue;
     ValueId found = kNoValue;
     for (std::size_t v = 0; v < graph.value_count() && found == kNoValue; ++v) {
       const Value& value = graph.value(static_cast<ValueId>(v));
       if (std::find(value.names.begin(), value.names.end(), name) != value.names.end()) found = value.id;
     }
     if (found == kNoValue)
-      throw Error(ErrorCode::invalid_argument, fmt::format("the model has no tensor '{}' to expose as an output", name));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("the model has no tensor '{}' to expose as an output", name));
     graph.add_output(name, found);
   }
 }
@@ -34,14 +36,16 @@ const Backend& find_backend(const Registry& registry, const std::string& device)
   if (const Backend* backend = registry.find(name)) return *backend;
   std::string known;
   for (const auto& b : registry.backends()) known += (known.empty() ? "'" : ", '") + b->name + "'";
-  throw Error(ErrorCode::invalid_argument, fmt::format("there is no device '{}'; this headrace has {}", device, known));
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("there is no device '{}'; this headrace has {}", device, known));
 }
 
 void check_budget(std::uint64_t bytes, const Options& options) {
   if (bytes > options.memory_budget_bytes)
-    throw Error(ErrorCode::out_of_memory,
-                fmt::format("the plan's weights need {} bytes, but the memory budget is {} bytes; raise the budget",
-                            bytes, options.memory_budget_bytes));
+    throw Error(
+        ErrorCode::out_of_memory,
+        fmt::format("the plan's weights need {} bytes, but the memory budget is {} bytes; raise the budget",
+                    bytes, options.memory_budget_bytes));
 }
 
 }  // namespace

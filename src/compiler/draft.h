@@ -1,7 +1,7 @@
 // A plan in the making: the Plan's own tensors and steps, with what only the build knows about them.
 //
-// Stages, in order: select.cc (steps, layouts, tactics), views.cc (memory shared), weights.cc (packing, blob). Each
-// leaves a draft that would already be a sound plan.
+// Stages, in order: select.cc (steps, layouts, tactics), views.cc (memory shared), weights.cc (packing,
+// blob). Each leaves a draft that would already be a sound plan.
 #pragma once
 
 #include <functional>
@@ -35,12 +35,12 @@ struct Draft {
   const Backend* reference = nullptr;  ///< null when the backend is the reference itself
   DeviceRef device;
   int threads = 1, opt_level = 1;
-  tuner::Tuner* tuner = nullptr;  ///< null: by rule
+  tuner::Tuner* tuner = nullptr;                           ///< null: by rule
   std::function<void(std::string_view, double)> progress;  ///< throws Error(cancelled)
 
-  Plan plan;                         ///< steps stay empty until weights.cc
+  Plan plan;  ///< steps stay empty until weights.cc
   std::vector<DraftStep> steps;
-  std::vector<Constant> constants;   ///< by tensor: data of weights, in the tensor's layout
+  std::vector<Constant> constants;            ///< by tensor: data of weights, in the tensor's layout
   std::vector<std::int64_t> symbols, values;  ///< of the shape program, at the first profile's opt
 };
 
@@ -52,13 +52,16 @@ std::vector<std::int64_t> opt_symbols(const Graph& graph, const Profile& profile
 std::vector<std::int64_t> values_of(const ShapeProgram& program, const std::vector<std::int64_t>& symbols);
 
 /// One resolved operator with these descriptions.
-Problem make_problem(const Op& op, std::vector<TensorDesc> srcs, std::vector<TensorDesc> dsts, const Draft& draft);
+Problem make_problem(const Op& op, std::vector<TensorDesc> srcs, std::vector<TensorDesc> dsts,
+                     const Draft& draft);
 /// Refusal of a tactic; an exception counts as one.
 std::optional<std::string> refusal(const Tactic& tactic, const Problem& problem);
-/// The first tactic that takes the problem: of the backend, then of the reference unless `backend_only`; null: none.
+/// The first tactic that takes the problem: of the backend, then of the reference unless `backend_only`;
+/// null: none.
 const Tactic* first_accepting(const Draft& draft, const Problem& problem, bool backend_only = false);
 /// Chooses tactic and choice for `step` and fills refused and tried. Error(unsupported) with all reasons.
-void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem, std::span<const Constant> constants);
+void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem,
+                   std::span<const Constant> constants);
 /// Problem of a step as the tensors lie now.
 Problem problem_of(const Draft& draft, const DraftStep& step, const Placement& placement);
 /// Placement of draft.plan.tensors at opt.

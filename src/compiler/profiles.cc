@@ -2,6 +2,7 @@
 #include <map>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "compiler/draft.h"
@@ -16,12 +17,14 @@ struct Extents {
   friend bool operator==(const Extents&, const Extents&) = default;
 };
 
-std::string input_name(const Value& v) { return v.names.empty() ? fmt::format("input{}", v.input_index) : v.names.front(); }
+std::string input_name(const Value& v) {
+  return v.names.empty() ? fmt::format("input{}", v.input_index) : v.names.front();
+}
 
 template <class... Args>
 [[noreturn]] void bad(fmt::format_string<Args...> format, Args&&... args) {
-  throw Error(ErrorCode::invalid_argument, "the profile does not fit the model: " +
-                                               fmt::format(format, std::forward<Args>(args)...));
+  throw Error(ErrorCode::invalid_argument,
+              "the profile does not fit the model: " + fmt::format(format, std::forward<Args>(args)...));
 }
 
 class ProfileMaker {
@@ -58,13 +61,15 @@ class ProfileMaker {
       bad("input '{}', axis {}: min {}, opt {}, max {} are not in order", name, axis, e.min, e.opt, e.max);
     if (d.is_constant()) {
       if (e != Extents{d.value, d.value, d.value})
-        bad("input '{}', axis {}: the model says {}, the profile {}:{}:{}", name, axis, d.value, e.min, e.opt, e.max);
+        bad("input '{}', axis {}: the model says {}, the profile {}:{}:{}", name, axis, d.value, e.min, e.opt,
+            e.max);
       return;
     }
     const auto [it, added] = known_.try_emplace(d.expr, e);
     if (!added && it->second != e)
-      bad("input '{}', axis {}: '{}' is {}:{}:{} here, but {}:{}:{} elsewhere in the same profile", name, axis,
-          graph_.shapes().to_string(d), e.min, e.opt, e.max, it->second.min, it->second.opt, it->second.max);
+      bad("input '{}', axis {}: '{}' is {}:{}:{} here, but {}:{}:{} elsewhere in the same profile", name,
+          axis, graph_.shapes().to_string(d), e.min, e.opt, e.max, it->second.min, it->second.opt,
+          it->second.max);
   }
 
   void note(const InputRange& range) {
@@ -74,20 +79,22 @@ class ProfileMaker {
       const std::size_t rank = v.type.shape.size();
       if (range.min.size() != rank || range.opt.size() != rank || range.max.size() != rank)
         bad("input '{}' has rank {} ({}), but the profile gives {}, {} and {}", range.input, rank,
-            graph_.shapes().to_string(v.type.shape), to_string(range.min), to_string(range.opt), to_string(range.max));
+            graph_.shapes().to_string(v.type.shape), to_string(range.min), to_string(range.opt),
+            to_string(range.max));
       for (std::size_t a = 0; a < rank; ++a)
         set(v.type.shape[a], {range.min[a], range.opt[a], range.max[a]}, range.input, a);
       return;
     }
     std::string names;
-    for (ValueId id : graph_.inputs()) names += (names.empty() ? "'" : ", '") + input_name(graph_.value(id)) + "'";
+    for (ValueId id : graph_.inputs())
+      names += (names.empty() ? "'" : ", '") + input_name(graph_.value(id)) + "'";
     bad("there is no input '{}'; the inputs are {}", range.input, names);
   }
 
   void note_batch(const InputRange& range) {
     if (range.min.size() != 1 || range.opt.size() != 1 || range.max.size() != 1)
-      bad("'*' takes one extent each, the batch, but got {}, {} and {}", to_string(range.min), to_string(range.opt),
-          to_string(range.max));
+      bad("'*' takes one extent each, the batch, but got {}, {} and {}", to_string(range.min),
+          to_string(range.opt), to_string(range.max));
     bool any = false;
     for (ValueId id : graph_.inputs()) {
       const Value& v = graph_.value(id);
@@ -128,9 +135,10 @@ std::vector<std::int64_t> opt_symbols(const Graph& graph, const Profile& profile
     symbols.clear();
     for (const Symbol& s : program.symbols()) {
       const SymbolSource& source = s.sources.front();
-      symbols.push_back(source.kind == SymbolSource::value
-                            ? guess
-                            : profile[static_cast<std::size_t>(source.input)].opt[static_cast<std::size_t>(source.index)]);
+      symbols.push_back(
+          source.kind == SymbolSource::value
+              ? guess
+              : profile[static_cast<std::size_t>(source.input)].opt[static_cast<std::size_t>(source.index)]);
     }
     try {
       const std::vector<std::int64_t> values = program.evaluate(symbols);

@@ -1,12 +1,14 @@
-// Graph -> draft steps: which layout each value has, which tactic does each step, and where a Reorder stands between.
+// Graph -> draft steps: which layout each value has, which tactic does each step, and where a Reorder stands
+// between.
 //
-// A node asks for channels_last when its tactic prefers it (Conv); element-wise and window operators follow their
-// inputs. A node that gets neither keeps plain results, and reads what is there if its tactic can.
+// A node asks for channels_last when its tactic prefers it (Conv); element-wise and window operators follow
+// their inputs. A node that gets neither keeps plain results, and reads what is there if its tactic can.
 #include <algorithm>
 #include <map>
 #include <set>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "base/checked.h"
@@ -18,7 +20,8 @@ namespace {
 bool is_follower(const Op& op) {
   return std::holds_alternative<Pointwise>(op) || std::holds_alternative<Concat>(op) ||
          std::holds_alternative<Pool>(op) || std::holds_alternative<Resize>(op) ||
-         std::holds_alternative<Reduce>(op) || std::holds_alternative<Pad>(op) || std::holds_alternative<Slice>(op);
+         std::holds_alternative<Reduce>(op) || std::holds_alternative<Pad>(op) ||
+         std::holds_alternative<Slice>(op);
 }
 
 /// Inputs of heavy operators that are weights, not activations.
@@ -31,7 +34,8 @@ bool is_parameter(const Op& op, std::size_t index) {
 /// The same bytes whether plain or channels_last, for every shape key.
 bool is_layout_neutral(const Dims& shape) {
   const bool one_channel = shape[1] == Dim(1);
-  const bool one_pixel = std::all_of(shape.begin() + 2, shape.end(), [](const Dim& d) { return d == Dim(1); });
+  const bool one_pixel =
+      std::all_of(shape.begin() + 2, shape.end(), [](const Dim& d) { return d == Dim(1); });
   return one_channel || one_pixel;
 }
 
@@ -66,7 +70,8 @@ class Selector {
   void run() {
     add_inputs();
     std::set<ValueId> taken;
-    for (const GraphOutput& o : graph_.outputs()) {  // a value that can be written straight into the caller's memory
+    for (const GraphOutput& o :
+         graph_.outputs()) {  // a value that can be written straight into the caller's memory
       const Value& v = graph_.value(o.value);
       if (v.producer != kNoNode && taken.insert(o.value).second) direct_[o.value] = o.name;
     }
@@ -143,9 +148,11 @@ class Selector {
   }
 
   void add_reorder(std::int32_t from, std::int32_t to, TensorDesc src, TensorDesc dst) {
-    DraftStep step{.op = Reorder{}, .inputs = {from}, .outputs = {to}, .origins = {}, .refused = {}, .tried = {}};
+    DraftStep step{
+        .op = Reorder{}, .inputs = {from}, .outputs = {to}, .origins = {}, .refused = {}, .tried = {}};
     const Constant none;
-    choose_tactic(draft_, step, make_problem(step.op, {std::move(src)}, {std::move(dst)}, draft_), {&none, 1});
+    choose_tactic(draft_, step, make_problem(step.op, {std::move(src)}, {std::move(dst)}, draft_),
+                  {&none, 1});
     draft_.steps.push_back(std::move(step));
   }
 
@@ -167,7 +174,8 @@ class Selector {
     std::vector<Layout> result;
     const auto* reduce = std::get_if<Reduce>(&node.op);
     for (ValueId o : node.outputs) {
-      const bool last = mode == Layout::channels_last && can_last(graph_.value(o)) && !(reduce && !reduce->keep_dims);
+      const bool last =
+          mode == Layout::channels_last && can_last(graph_.value(o)) && !(reduce && !reduce->keep_dims);
       result.push_back(last ? Layout::channels_last : Layout::plain);
     }
     return result;
@@ -205,14 +213,17 @@ class Selector {
       bool mixed = false;
       for (std::size_t i = 0; i < srcs.size(); ++i) {
         const auto v = static_cast<std::size_t>(node.inputs[i]);
-        if (layouts_[v] != Layout::channels_last || is_layout_neutral(graph_.value(node.inputs[i]).type.shape)) continue;
+        if (layouts_[v] != Layout::channels_last ||
+            is_layout_neutral(graph_.value(node.inputs[i]).type.shape))
+          continue;
         if (std::holds_alternative<Reshape>(node.op)) continue;  // becomes a view of the reordered tensor
         srcs[i] = Layout::channels_last;
         mixed = true;
       }
       if (mixed && !first_accepting(draft_, problem(node, srcs, dsts), backend_can)) srcs = plain_srcs;
     }
-    DraftStep step{.op = node.op, .inputs = {}, .outputs = {}, .origins = node.origins, .refused = {}, .tried = {}};
+    DraftStep step{
+        .op = node.op, .inputs = {}, .outputs = {}, .origins = node.origins, .refused = {}, .tried = {}};
     std::vector<Constant> constants;
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
       step.inputs.push_back(tensor(node.inputs[i], srcs[i]));
@@ -259,8 +270,8 @@ class Selector {
 
   Draft& draft_;
   const Graph& graph_;
-  std::vector<Layout> layouts_;              ///< by value: what its producer makes
-  std::vector<std::int32_t> plain_, last_;   ///< by value: its tensor in that layout, -1: none
+  std::vector<Layout> layouts_;             ///< by value: what its producer makes
+  std::vector<std::int32_t> plain_, last_;  ///< by value: its tensor in that layout, -1: none
   std::map<ValueId, std::string> direct_;
 };
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "compiler/draft.h"
@@ -13,8 +14,8 @@ bool is_empty(const TensorDesc& desc) {
   return std::find(desc.shape.begin(), desc.shape.end(), 0) != desc.shape.end();
 }
 
-/// True when the descriptions are what the operator makes of its inputs: only then can the problem be run. (Extents
-/// that depend on input values are guessed and may contradict each other.)
+/// True when the descriptions are what the operator makes of its inputs: only then can the problem be run.
+/// (Extents that depend on input values are guessed and may contradict each other.)
 bool is_consistent(const Problem& problem) {
   try {
     std::vector<ValueType> types;
@@ -33,8 +34,12 @@ bool is_consistent(const Problem& problem) {
 
 }  // namespace
 
-Problem make_problem(const Op& op, std::vector<TensorDesc> srcs, std::vector<TensorDesc> dsts, const Draft& draft) {
-  return {.op = resolve(op, draft.values), .srcs = std::move(srcs), .dsts = std::move(dsts), .threads = draft.threads};
+Problem make_problem(const Op& op, std::vector<TensorDesc> srcs, std::vector<TensorDesc> dsts,
+                     const Draft& draft) {
+  return {.op = resolve(op, draft.values),
+          .srcs = std::move(srcs),
+          .dsts = std::move(dsts),
+          .threads = draft.threads};
 }
 
 std::optional<std::string> refusal(const Tactic& tactic, const Problem& problem) {
@@ -55,7 +60,8 @@ const Tactic* first_accepting(const Draft& draft, const Problem& problem, bool b
   return nullptr;
 }
 
-void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem, std::span<const Constant> constants) {
+void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem,
+                   std::span<const Constant> constants) {
   struct Candidate {
     const Tactic* tactic;
     Choice choice;
@@ -68,10 +74,12 @@ void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem, std::s
     for (const auto& tactic : backend->tactics) {
       if (const auto why = refusal(*tactic, problem)) {
         // Tactics of other operators have nothing to say about this one.
-        if (why->rfind("not a ", 0) != 0) step.refused.push_back({std::string(tactic->id()), *why});
+        if (!why->starts_with("not a ") && !why->starts_with("another operator"))
+          step.refused.push_back({std::string(tactic->id()), *why});
         continue;
       }
-      for (Choice& choice : tactic->candidates(problem)) candidates.push_back({tactic.get(), std::move(choice)});
+      for (Choice& choice : tactic->candidates(problem))
+        candidates.push_back({tactic.get(), std::move(choice)});
     }
   }
   if (candidates.empty()) {

@@ -1,11 +1,13 @@
-// Memory shared where nothing needs a copy: reshapes become aliases, concatenated tensors windows of the result,
-// slices windows of their source, element-wise results take the place of their operand.
+// Memory shared where nothing needs a copy: reshapes become aliases, concatenated tensors windows of the
+// result, slices windows of their source, element-wise results take the place of their operand.
 //
-// Each change is tried: it stays when every step that touches a changed tensor still has its tactic's consent.
+// Each change is tried: it stays when every step that touches a changed tensor still has its tactic's
+// consent.
 #include <algorithm>
 #include <map>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "compiler/draft.h"
@@ -36,11 +38,13 @@ class Viewer {
     readers_.assign(tensors_.size(), {});
     children_.assign(tensors_.size(), {});
     for (std::size_t s = 0; s < draft_.steps.size(); ++s) {
-      for (std::int32_t t : draft_.steps[s].outputs) writer_[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(s);
+      for (std::int32_t t : draft_.steps[s].outputs)
+        writer_[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(s);
       for (std::int32_t t : draft_.steps[s].inputs) readers_[static_cast<std::size_t>(t)].push_back(s);
     }
     for (std::size_t t = 0; t < tensors_.size(); ++t)
-      if (tensors_[t].parent >= 0) children_[static_cast<std::size_t>(tensors_[t].parent)].push_back(static_cast<std::int32_t>(t));
+      if (tensors_[t].parent >= 0)
+        children_[static_cast<std::size_t>(tensors_[t].parent)].push_back(static_cast<std::int32_t>(t));
   }
 
   void drop_dead_steps() {
@@ -78,9 +82,11 @@ class Viewer {
   }
 
   bool consents(const DraftStep& step, const Placement& placement) const {
-    if (step.outputs.size() == 1 && step.outputs[0] == ignored_output_) return true;  // the step is about to go
+    if (step.outputs.size() == 1 && step.outputs[0] == ignored_output_)
+      return true;  // the step is about to go
     if (const auto it = copies_.find(step.outputs[0]); it != copies_.end())
-      return std::all_of(it->second.begin(), it->second.end(), [&](const DraftStep& c) { return consents(c, placement); });
+      return std::all_of(it->second.begin(), it->second.end(),
+                         [&](const DraftStep& c) { return consents(c, placement); });
     const Problem problem = problem_of(draft_, step, placement);
     if (refusal(*step.tactic, problem)) return false;
     const auto choices = step.tactic->candidates(problem);
@@ -107,18 +113,23 @@ class Viewer {
   void window_slice(std::size_t s) {
     DraftStep& step = draft_.steps[s];
     const auto* slice = std::get_if<Slice>(&step.op);
-    if (!slice || std::any_of(slice->steps.begin(), slice->steps.end(), [](const Dim& d) { return d != Dim(1); })) return;
+    if (!slice ||
+        std::any_of(slice->steps.begin(), slice->steps.end(), [](const Dim& d) { return d != Dim(1); }))
+      return;
     const std::int32_t x = step.inputs[0], y = step.outputs[0];
-    if (tensor(y).role != TensorRole::activation || tensor(y).view != ViewKind::none || tensor(y).layout != tensor(x).layout)
+    if (tensor(y).role != TensorRole::activation || tensor(y).view != ViewKind::none ||
+        tensor(y).layout != tensor(x).layout)
       return;
     ignored_output_ = y;
     if (try_view(y, ViewKind::window, x, slice->starts)) step.outputs.clear();
     ignored_output_ = -1;
   }
 
-  // y = concat(a, b, ...): a, b, ... are windows of y, written where they belong. What cannot be is copied there.
+  // y = concat(a, b, ...): a, b, ... are windows of y, written where they belong. What cannot be is copied
+  // there.
   void window_concats() {
-    for (std::size_t s = draft_.steps.size(); s-- > 0;) window_concat(s);  // outer ones first: inner ones then nest
+    for (std::size_t s = draft_.steps.size(); s-- > 0;)
+      window_concat(s);  // outer ones first: inner ones then nest
     std::vector<DraftStep> steps;
     for (DraftStep& step : draft_.steps) {
       const auto it = copies_.find(step.outputs.empty() ? -1 : step.outputs[0]);
@@ -151,7 +162,8 @@ class Viewer {
     ignored_output_ = y;
     std::vector<std::size_t> left;
     for (std::size_t i = 0; i < step.inputs.size(); ++i)
-      if (!may_become_window(step.inputs[i], y, s) || !try_view(step.inputs[i], ViewKind::window, y, offsets[i]))
+      if (!may_become_window(step.inputs[i], y, s) ||
+          !try_view(step.inputs[i], ViewKind::window, y, offsets[i]))
         left.push_back(i);
     ignored_output_ = -1;
     if (left.size() == step.inputs.size()) return;
@@ -168,8 +180,11 @@ class Viewer {
       part.offsets = offsets[i];
       tensors_.push_back(part);
       draft_.constants.push_back(nullptr);
-      DraftStep copy{.op = Reorder{}, .inputs = {step.inputs[i]},
-                     .outputs = {static_cast<std::int32_t>(tensors_.size() - 1)}, .origins = step.origins, .refused = {},
+      DraftStep copy{.op = Reorder{},
+                     .inputs = {step.inputs[i]},
+                     .outputs = {static_cast<std::int32_t>(tensors_.size() - 1)},
+                     .origins = step.origins,
+                     .refused = {},
                      .tried = {}};
       placement_ = place(draft_);
       const Constant none;
@@ -186,7 +201,8 @@ class Viewer {
   bool may_become_window(std::int32_t t, std::int32_t y, std::size_t s) {
     const PlanTensor& x = tensor(t);
     const auto i = static_cast<std::size_t>(t);
-    if (x.role != TensorRole::activation || x.view != ViewKind::none || x.layout != tensor(y).layout) return false;
+    if (x.role != TensorRole::activation || x.view != ViewKind::none || x.layout != tensor(y).layout)
+      return false;
     if (writer_[i] < 0 && !copies_.contains(t)) return false;
     const auto& inputs = draft_.steps[s].inputs;
     if (std::count(inputs.begin(), inputs.end(), t) != 1) return false;
@@ -205,7 +221,9 @@ class Viewer {
       const std::int32_t x = step.inputs[i];
       const std::int32_t root = placement_.roots[static_cast<std::size_t>(x)];
       if (tensor(root).role != TensorRole::activation) continue;
-      if (tensor(x).dtype != tensor(y).dtype || tensor(x).shape != tensor(y).shape || tensor(x).layout != tensor(y).layout) continue;
+      if (tensor(x).dtype != tensor(y).dtype || tensor(x).shape != tensor(y).shape ||
+          tensor(x).layout != tensor(y).layout)
+        continue;
       if (problem.srcs[i] != problem.dsts[0] || !step.tactic->in_place(problem, i, 0)) continue;
       if (lives[static_cast<std::size_t>(root)].last != static_cast<std::int32_t>(s)) continue;
       bool alone = true;  // other operands must not lie in the same memory, unless they are x itself

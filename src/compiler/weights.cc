@@ -1,9 +1,11 @@
-// The last stage: constants packed for their tactics, laid out in one blob; unused tensors dropped; steps recorded.
+// The last stage: constants packed for their tactics, laid out in one blob; unused tensors dropped; steps
+// recorded.
 #include <algorithm>
 #include <cstring>
 #include <map>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "base/hash.h"
@@ -96,7 +98,8 @@ class Finisher {
     packed_.resize(plan_.tensors.size());
     std::vector<bool> used(plan_.tensors.size());
     const auto mark = [&](std::int32_t t) {
-      for (; t >= 0 && !used[static_cast<std::size_t>(t)]; t = plan_.tensors[static_cast<std::size_t>(t)].parent)
+      for (; t >= 0 && !used[static_cast<std::size_t>(t)];
+           t = plan_.tensors[static_cast<std::size_t>(t)].parent)
         used[static_cast<std::size_t>(t)] = true;
     };
     for (const DraftStep& s : draft_.steps) {
@@ -153,8 +156,10 @@ class Finisher {
       tensor.weight_offset = end;
       end = (end + bytes.size() + 63) / 64 * 64;
     }
-    auto* memory = static_cast<std::byte*>(::operator new(std::max<std::uint64_t>(end, 1), std::align_val_t{64}));
-    std::shared_ptr<std::byte> blob(memory, [](std::byte* p) { ::operator delete(p, std::align_val_t{64}); });
+    auto* memory =
+        static_cast<std::byte*>(::operator new (std::max<std::uint64_t>(end, 1), std::align_val_t{64}));
+    std::shared_ptr<std::byte> blob(memory,
+                                    [](std::byte* p) { ::operator delete (p, std::align_val_t{64}); });
     std::memset(memory, 0, end);
     for (std::size_t t : fresh)
       if (const auto bytes = bytes_of(t); !bytes.empty())

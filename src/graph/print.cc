@@ -92,8 +92,8 @@ class Printer {
       for (const std::string& origin : n.origins) out_ << ' ' << quoted(origin);
       out_ << '\n';
     }
+    for (const GraphOutput& o : graph_.outputs()) constant(o.value);
     for (const GraphOutput& o : graph_.outputs()) {
-      constant(o.value);
       out_ << "output " << quoted(o.name) << ' ' << number(o.value) << '\n';
     }
     return out_.str();

@@ -479,8 +479,8 @@ void ImportState::add_outputs(Scope& scope, const ImportOptions& options) {
 
 Graph ImportState::run(const ImportOptions& options) {
   check_versions();
-  for (const auto& [key, value] : model_.metadata) graph.metadata["onnx." + std::string(key)] = value;
-  if (!model_.producer_name.empty()) graph.metadata["onnx.producer"] = model_.producer_name;
+  for (const auto& [key, value] : model_.metadata) graph.metadata[std::string(key)] = value;
+  if (!model_.producer_name.empty()) graph.metadata["producer"] = model_.producer_name;
   read_functions();
   Scope scope;
   scope.opsets = model_.opsets;

@@ -1,4 +1,5 @@
 // d = x - mean(x); d / sqrt(mean(d^2) + eps) [* scale] [+ bias] over the last axis -> layer_norm(x, scale, bias)
+// The root may stand in the quotient's expression or in a node of its own.
 #include <optional>
 
 #include "passes/pass.h"
@@ -22,13 +23,8 @@ class Match {
     }
     if (instr(at).op != PwOp::div) return false;
     const ValueId difference = loaded(instr(at).a);
-    const std::int32_t root = instr(at).b;
-    if (difference == kNoValue || instr(root).op != PwOp::sqrt || instr(instr(root).a).op != PwOp::add) return false;
-    const PwInstr& sum = instr(instr(root).a);
-    const std::int32_t eps = instr(sum.b).op == PwOp::constant ? sum.b : sum.a;
-    const ValueId variance = loaded(eps == sum.b ? sum.a : sum.b);
-    if (instr(eps).op != PwOp::constant || variance == kNoValue) return false;
-    epsilon = instr(eps).alpha;
+    const ValueId variance = under_root(instr(at).b);
+    if (difference == kNoValue || variance == kNoValue) return false;
     return is_mean_of_square(variance, difference) && is_centred(difference);
   }
   ValueId x = kNoValue, scale = kNoValue, bias = kNoValue;
@@ -49,6 +45,25 @@ class Match {
       if (shape.size() == 1 && Dim(shape[0]) == graph_.value(node_.outputs[0]).type.shape.back()) return {rest, value};
     }
     return {-1, kNoValue};
+  }
+  /// v of sqrt(v + eps), which is instruction i or the result of a node of its own (it is smaller than the quotient).
+  ValueId under_root(std::int32_t i) {
+    if (const ValueId value = loaded(i); value != kNoValue) {
+      const Node* node = producer(value);
+      if (!node || !std::holds_alternative<Pointwise>(node->op)) return kNoValue;
+      Match root(graph_, *node);
+      const auto last = static_cast<std::int32_t>(root.code_.size()) - 1;
+      if (root.instr(last).op != PwOp::sqrt) return kNoValue;
+      const ValueId v = root.under_root(last);
+      epsilon = root.epsilon;
+      return v;
+    }
+    if (instr(i).op != PwOp::sqrt || instr(instr(i).a).op != PwOp::add) return kNoValue;
+    const PwInstr& sum = instr(instr(i).a);
+    const std::int32_t eps = instr(sum.b).op == PwOp::constant ? sum.b : sum.a;
+    if (instr(eps).op != PwOp::constant) return kNoValue;
+    epsilon = instr(eps).alpha;
+    return loaded(eps == sum.b ? sum.a : sum.b);
   }
   const Node* producer(ValueId v) const {
     const NodeId id = graph_.value(v).producer;
@@ -76,6 +91,7 @@ class Match {
     const auto* p = node ? std::get_if<Pointwise>(&node->op) : nullptr;
     if (!p || p->expr.code.size() != 3 || p->expr.code[2].op != PwOp::sub || node->inputs.size() != 2) return false;
     const PwInstr& sub = p->expr.code[2];
+    if (p->expr.code[0].op != PwOp::load || p->expr.code[1].op != PwOp::load) return false;
     x = node->inputs[static_cast<std::size_t>(p->expr.code[static_cast<std::size_t>(sub.a)].a)];
     const Node* mean = mean_over_last(node->inputs[static_cast<std::size_t>(p->expr.code[static_cast<std::size_t>(sub.b)].a)]);
     return mean && mean->inputs[0] == x;

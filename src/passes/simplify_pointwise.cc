@@ -4,6 +4,7 @@
 //   div(mul(x, clip(add(x, 3), 0, 6)), 6) -> hard_swish(x) (also with mul by 1/6, and the factors in any order)
 //   div(clip(add(x, 3), 0, 6), 6) -> hard_sigmoid(x, 1/6, 0.5)
 //   mul(mul(x, add(erf(div(x, sqrt 2)), 1)), 0.5) -> gelu_erf(x)      mul(x, tanh(softplus(x))) -> mish(x)
+//   mul(mul(x, 0.5), add(tanh(sqrt(2/pi) * (x + 0.044715 x^3)), 1)) -> gelu_tanh(x)
 //   clip(x, 0, inf), max(x, 0) -> relu(x)                  mul(x, 1), add(x, 0), div(x, 1), sub(x, 0) -> x
 #include <algorithm>
 #include <cmath>
@@ -57,6 +58,7 @@ class Rebuilt {
     return constant(in.a, 1.0 / 6) ? in.b : -1;
   }
   std::int32_t simplify(const PwInstr& in) {
+    if (in.op == PwOp::cast && at(in.a).dtype == in.dtype) return in.a;
     if (!is_float(in.dtype)) return -1;
     if ((in.op == PwOp::mul || in.op == PwOp::div) && constant(in.b, 1, 0)) return in.a;
     if ((in.op == PwOp::add || in.op == PwOp::sub) && constant(in.b, 0, 0)) return in.a;
@@ -78,7 +80,8 @@ class Rebuilt {
         return unary(PwOp::hard_swish, in, x);
       if (is(f, PwOp::tanh) && is(at(f).a, PwOp::softplus) && at(at(f).a).a == x) return unary(PwOp::mish, in, x);
     }
-    return gelu(in);
+    const std::int32_t x = gelu(in, PwOp::gelu_erf);
+    return x >= 0 ? x : gelu(in, PwOp::gelu_tanh);
   }
   /// Argument of erf(x / sqrt 2) or erf(x * 1/sqrt 2), plus one.
   std::int32_t one_plus_erf(std::int32_t i) const {
@@ -88,7 +91,23 @@ class Rebuilt {
     if (is(arg, PwOp::div) && constant(at(arg).b, std::sqrt(2.0), 1e-4)) return at(arg).a;
     return other(arg, PwOp::mul, [&](std::int32_t c) { return constant(c, std::sqrt(0.5), 1e-4); });
   }
-  std::int32_t gelu(const PwInstr& in) {
+  /// Argument of tanh(sqrt(2/pi) * (x + 0.044715 * x^3)), plus one.
+  std::int32_t one_plus_tanh(std::int32_t i) const {
+    const std::int32_t t = other(i, PwOp::add, [&](std::int32_t c) { return constant(c, 1); });
+    if (!is(t, PwOp::tanh)) return -1;
+    const double factor = std::sqrt(2 / std::acos(-1.0));
+    const std::int32_t sum = other(at(t).a, PwOp::mul, [&](std::int32_t c) { return constant(c, factor, 1e-4); });
+    if (!is(sum, PwOp::add)) return -1;
+    for (const auto& [x, term] : {std::pair{at(sum).a, at(sum).b}, std::pair{at(sum).b, at(sum).a}}) {
+      const std::int32_t cube = other(term, PwOp::mul, [&](std::int32_t c) { return constant(c, 0.044715, 1e-5); });
+      if (is(cube, PwOp::pow) && at(cube).a == x && constant(at(cube).b, 3)) return x;
+      const auto square = [&](std::int32_t s) { return is(s, PwOp::mul) && at(s).a == x && at(s).b == x; };
+      if (other(cube, PwOp::mul, square) == x) return x;
+    }
+    return -1;
+  }
+  std::int32_t gelu(const PwInstr& in, PwOp form) {
+    const auto argument = [&](std::int32_t i) { return form == PwOp::gelu_erf ? one_plus_erf(i) : one_plus_tanh(i); };
     // x, 0.5 and (1 + erf) multiplied in any grouping: collect the three factors.
     for (const auto& [pair, single] : {std::pair{in.a, in.b}, std::pair{in.b, in.a}}) {
       if (!is(pair, PwOp::mul)) continue;
@@ -96,7 +115,8 @@ class Rebuilt {
       for (std::int32_t half : factors)
         for (std::int32_t erf : factors)
           for (std::int32_t x : factors)
-            if (constant(half, 0.5) && x != half && erf != half && one_plus_erf(erf) == x && x >= 0) return unary(PwOp::gelu_erf, in, x);
+            if (constant(half, 0.5) && x != half && erf != half && argument(erf) == x && x >= 0)
+              return unary(form, in, x);
     }
     return -1;
   }
@@ -170,7 +190,14 @@ bool simplify_pointwise(Graph& graph, const PassContext&) {
       in.a = static_cast<std::int32_t>(it - inputs.begin());
       if (it == inputs.end()) inputs.push_back(value);
     }
-    if (inputs.empty() || (code == pointwise->expr.code && inputs == node.inputs)) continue;
+    // By record: a NaN among the immediates must not look like a change for ever.
+    const auto bits = [](const std::vector<PwInstr>& c) {
+      OpRecord record = to_record(Pointwise{PwExpr{c}});
+      for (double& v : record.reals)
+        if (std::isnan(v)) record.strings.push_back("nan " + std::to_string(&v - record.reals.data())), v = 0;
+      return record;
+    };
+    if (inputs.empty() || (bits(code) == bits(pointwise->expr.code) && inputs == node.inputs)) continue;
     const ValueId result = graph.add1(Pointwise{PwExpr{code}}, inputs, node.origins, id);
     if (graph.value(result).type != graph.value(node.outputs[0]).type) {  // an input that gave the shape was dropped
       graph.erase(graph.value(result).producer);

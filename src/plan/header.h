@@ -1,7 +1,9 @@
 // The fixed head of a plan file, shared by write.cc and read.cc. Little-endian throughout.
 //
+//
 // File: header (128 bytes) | metadata (flatbuffer) | zeros to the next multiple of 64 | weights.
-// Every byte is covered: the header by its own hash, metadata and weights by XXH3-128, the zeros by being compared.
+// Every byte is covered: the header by its own hash, metadata and weights by XXH3-128, the zeros by being
+// compared.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +23,9 @@ struct Header {
   std::uint64_t weights_bytes;
   std::uint64_t metadata_hash[2];  ///< low, high
   std::uint64_t weights_hash[2];
-  std::uint64_t reserved[4];       ///< zero
-  std::uint64_t spare;             ///< zero
-  std::uint64_t header_hash;       ///< of all bytes before it
+  std::uint64_t reserved[4];  ///< zero
+  std::uint64_t spare;        ///< zero
+  std::uint64_t header_hash;  ///< of all bytes before it
 };
 static_assert(sizeof(Header) == 128);
 

@@ -7,14 +7,16 @@
 
 namespace headrace {
 
-// Largest first; each goes into the smallest gap between those that live at the same time, or behind them all.
+// Largest first; each goes into the smallest gap between those that live at the same time, or behind them
+// all.
 MemoryPlan plan_memory(std::span<const MemoryRequest> requests, std::uint64_t alignment) {
   MemoryPlan plan;
   plan.offsets.resize(requests.size());
   std::vector<std::size_t> order(requests.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return requests[a].size_bytes > requests[b].size_bytes; });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return requests[a].size_bytes > requests[b].size_bytes;
+  });
   struct Block {
     std::uint64_t begin = 0, end = 0;
   };
@@ -25,7 +27,8 @@ MemoryPlan plan_memory(std::span<const MemoryRequest> requests, std::uint64_t al
     if (request.size_bytes == 0) continue;  // offset 0, no bytes
     std::uint64_t size = 0;
     if (__builtin_add_overflow(request.size_bytes, alignment - 1, &size))
-      throw Error(ErrorCode::out_of_memory, "the activations of this plan do not fit into 64 bits of address space");
+      throw Error(ErrorCode::out_of_memory,
+                  "the activations of this plan do not fit into 64 bits of address space");
     size -= size % alignment;
     busy.clear();
     for (std::size_t p : placed)
@@ -43,7 +46,8 @@ MemoryPlan plan_memory(std::span<const MemoryRequest> requests, std::uint64_t al
     plan.offsets[r] = best_gap == UINT64_MAX ? end : best;
     std::uint64_t top = 0;
     if (__builtin_add_overflow(plan.offsets[r], size, &top) || top > UINT64_MAX / 2)
-      throw Error(ErrorCode::out_of_memory, "the activations of this plan do not fit into 64 bits of address space");
+      throw Error(ErrorCode::out_of_memory,
+                  "the activations of this plan do not fit into 64 bits of address space");
     plan.arena_bytes = std::max(plan.arena_bytes, top);
     placed.push_back(r);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "base/checked.h"
@@ -11,11 +12,12 @@ namespace headrace {
 namespace {
 
 [[noreturn]] void bad(const Plan& plan, std::int32_t tensor, const std::string& why) {
-  throw Error(ErrorCode::invalid_plan,
-              fmt::format("tensor {} ('{}') {}", tensor, plan.tensors[static_cast<std::size_t>(tensor)].name, why));
+  throw Error(ErrorCode::invalid_plan, fmt::format("tensor {} ('{}') {}", tensor,
+                                                   plan.tensors[static_cast<std::size_t>(tensor)].name, why));
 }
 
-/// True when the elements lie densely in row-major order, whatever the layout is called ([N,C,1,1] channels_last does).
+/// True when the elements lie densely in row-major order, whatever the layout is called ([N,C,1,1]
+/// channels_last does).
 bool row_major(const TensorDesc& desc) {
   const std::vector<std::int64_t> plain = dense_strides(desc.shape, Layout::plain);
   for (std::size_t a = 0; a < desc.shape.size(); ++a)
@@ -61,7 +63,8 @@ class Placer {
     desc.format = t.format;
     desc.shape = resolve(t.shape, values_);
     for (std::int64_t extent : desc.shape)
-      if (extent < 0) bad(plan_, index, "would have the shape " + to_string(desc.shape) + " for these inputs");
+      if (extent < 0)
+        bad(plan_, index, "would have the shape " + to_string(desc.shape) + " for these inputs");
     out_.starts[i].assign(desc.shape.size(), 0);
     if (t.view == ViewKind::none) {
       out_.roots[i] = index;
@@ -106,12 +109,14 @@ class Placer {
     std::int64_t at = 0;
     for (std::size_t a = 0; a < desc.shape.size(); ++a) {
       if (offsets[a] < 0 || desc.shape[a] > parent.shape[a] || offsets[a] > parent.shape[a] - desc.shape[a])
-        bad(plan_, index, fmt::format("would reach outside the tensor it is a window of: axis {}, {} + {} of {}", a,
-                                      offsets[a], desc.shape[a], parent.shape[a]));
+        bad(plan_, index,
+            fmt::format("would reach outside the tensor it is a window of: axis {}, {} + {} of {}", a,
+                        offsets[a], desc.shape[a], parent.shape[a]));
       at = checked_add(at, checked_mul(offsets[a], parent.strides[a], "window"), "window");
       out_.starts[i][a] = checked_add(out_.starts[p][a], offsets[a], "window");
     }
-    if (std::find(desc.shape.begin(), desc.shape.end(), 0) != desc.shape.end()) return;  // no element, no address
+    if (std::find(desc.shape.begin(), desc.shape.end(), 0) != desc.shape.end())
+      return;  // no element, no address
     out_.offsets[i] += static_cast<std::uint64_t>(
         checked_mul(at, static_cast<std::int64_t>(size_bytes(desc.dtype)), "window"));
   }
@@ -126,7 +131,8 @@ std::vector<std::int32_t> defining_steps(const Plan& plan) {
   const std::size_t n = plan.tensors.size();
   std::vector<std::int32_t> writer(n, -1);
   for (std::size_t s = 0; s < plan.steps.size(); ++s)
-    for (std::int32_t t : plan.steps[s].outputs) writer[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(s);
+    for (std::int32_t t : plan.steps[s].outputs)
+      writer[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(s);
   std::vector<std::int32_t> defined = writer;
   // Values travel up from windows to what they are parts of, and down from tensors to their views.
   for (bool changed = true; changed;) {
@@ -135,12 +141,21 @@ std::vector<std::int32_t> defining_steps(const Plan& plan) {
       if (plan.tensors[t].view == ViewKind::none) continue;
       const auto p = static_cast<std::size_t>(plan.tensors[t].parent);
       const bool up = writer[p] < 0 && plan.tensors[t].view == ViewKind::window;
-      if (up && defined[t] > defined[p]) { defined[p] = defined[t]; changed = true; }
+      if (up && defined[t] > defined[p]) {
+        defined[p] = defined[t];
+        changed = true;
+      }
       const TensorRole role = plan.tensors[p].role;
       const bool up_alias = writer[p] < 0 && plan.tensors[t].view == ViewKind::alias && defined[p] < 0 &&
                             defined[t] >= 0 && role != TensorRole::input && role != TensorRole::weight;
-      if (up_alias) { defined[p] = defined[t]; changed = true; }
-      if (writer[t] < 0 && defined[t] < defined[p]) { defined[t] = defined[p]; changed = true; }
+      if (up_alias) {
+        defined[p] = defined[t];
+        changed = true;
+      }
+      if (writer[t] < 0 && defined[t] < defined[p]) {
+        defined[t] = defined[p];
+        changed = true;
+      }
     }
   }
   return defined;
@@ -148,7 +163,9 @@ std::vector<std::int32_t> defining_steps(const Plan& plan) {
 
 }  // namespace
 
-Placement place_tensors(const Plan& plan, std::span<const std::int64_t> values) { return Placer(plan, values).run(); }
+Placement place_tensors(const Plan& plan, std::span<const std::int64_t> values) {
+  return Placer(plan, values).run();
+}
 
 bool overlap(const Placement& placement, std::int32_t a, std::int32_t b) {
   const auto i = static_cast<std::size_t>(a), j = static_cast<std::size_t>(b);
@@ -184,7 +201,8 @@ std::vector<std::string> find_clobbering(const Plan& plan, const Placement& plac
   const std::vector<std::int32_t> defined = defining_steps(plan);
   std::vector<std::int32_t> last_read(plan.tensors.size(), -1);
   for (std::size_t s = 0; s < plan.steps.size(); ++s)
-    for (std::int32_t t : plan.steps[s].inputs) last_read[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(s);
+    for (std::int32_t t : plan.steps[s].inputs)
+      last_read[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(s);
   for (std::int32_t t : plan.outputs) last_read[static_cast<std::size_t>(t)] = kForever;
   std::vector<std::string> found;
   for (std::size_t s = 0; s < plan.steps.size(); ++s) {
@@ -192,13 +210,14 @@ std::vector<std::string> find_clobbering(const Plan& plan, const Placement& plac
     for (std::int32_t w : plan.steps[s].outputs)
       for (std::size_t v = 0; v < plan.tensors.size(); ++v) {
         const auto other = static_cast<std::int32_t>(v);
-        if (other == w || defined[v] >= step || last_read[v] < step || !overlap(placement, w, other)) continue;
+        if (other == w || defined[v] >= step || last_read[v] < step || !overlap(placement, w, other))
+          continue;
         const auto i = static_cast<std::size_t>(w);
         const bool in_place = last_read[v] == step && placement.offsets[v] == placement.offsets[i] &&
                               placement.descs[v] == placement.descs[i];
         if (!in_place)
-          found.push_back(fmt::format("step {} ({}) writes tensor {} over tensor {}, which is still needed", s,
-                                      plan.steps[s].op.id, w, other));
+          found.push_back(fmt::format("step {} ({}) writes tensor {} over tensor {}, which is still needed",
+                                      s, plan.steps[s].op.id, w, other));
       }
   }
   return found;

@@ -1,7 +1,8 @@
 #include <cstring>
 
-#include <fmt/format.h>
 #include <flatbuffers/flatbuffers.h>
+#include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "base/file.h"
@@ -20,7 +21,8 @@ using plan_file::Header;
 /// The enumerator with this number; `last` is the greatest one.
 template <class E>
 E enumerator(std::uint8_t value, E last, const char* what) {
-  if (value > static_cast<std::uint8_t>(last)) bad(fmt::format("bad plan content: {} {} is unknown", what, value));
+  if (value > static_cast<std::uint8_t>(last))
+    bad(fmt::format("bad plan content: {} {} is unknown", what, value));
   return static_cast<E>(value);
 }
 
@@ -28,28 +30,30 @@ Dim to_dim(const fb::Dim& d) {
   Dim dim(d.value());
   if (d.expr() < -1) bad(fmt::format("bad plan content: a dimension refers to expression {}", d.expr()));
   dim.expr = d.expr();
-  if (dim.expr >= 0 && dim.value != 0) bad("bad plan content: a dimension is both a number and an expression");
+  if (dim.expr >= 0 && dim.value != 0)
+    bad("bad plan content: a dimension is both a number and an expression");
   return dim;
 }
 
-/// Turns the verified flatbuffer into plain structs. Offsets in it may point many times at one big vector, so what is
-/// decoded is kept in proportion to what was read.
+/// Turns the verified flatbuffer into plain structs. Offsets in it may point many times at one big vector, so
+/// what is decoded is kept in proportion to what was read.
 class Decoder {
  public:
   explicit Decoder(std::size_t metadata_bytes) : left_(metadata_bytes * 64 + (1 << 16)) {}
 
   std::string text(const flatbuffers::String* s) {
-      if (!s) return {};
-      spend(s->size());
-      return s->str();
-    }
+    if (!s) return {};
+    spend(s->size());
+    return s->str();
+  }
 
   template <class Out, class In>
   std::vector<Out> numbers(const flatbuffers::Vector<In>* v) {
     std::vector<Out> out;
     if (v) {
       spend(v->size() * sizeof(Out));
-      for (std::size_t i = 0; i < v->size(); ++i) out.push_back(v->Get(static_cast<flatbuffers::uoffset_t>(i)));
+      for (std::size_t i = 0; i < v->size(); ++i)
+        out.push_back(v->Get(static_cast<flatbuffers::uoffset_t>(i)));
     }
     return out;
   }
@@ -99,9 +103,11 @@ class Decoder {
     step.outputs = numbers<std::int32_t>(s.outputs());
     step.origins = texts(s.origins());
     if (s.refused())
-      for (const auto* r : *s.refused()) spend(sizeof(RefusalRecord)), step.refused.push_back({text(r->tactic()), text(r->reason())});
+      for (const auto* r : *s.refused())
+        spend(sizeof(RefusalRecord)), step.refused.push_back({text(r->tactic()), text(r->reason())});
     if (s.tried())
-      for (const auto* t : *s.tried()) spend(sizeof(TimingRecord)), step.tried.push_back({text(t->tactic()), text(t->choice()), t->us()});
+      for (const auto* t : *s.tried())
+        spend(sizeof(TimingRecord)), step.tried.push_back({text(t->tactic()), text(t->choice()), t->us()});
     return step;
   }
 
@@ -113,15 +119,16 @@ class Decoder {
         Symbol symbol{.name = text(s->name()), .sources = {}};
         if (s->sources())
           for (const fb::SymbolSource* source : *s->sources())
-            spend(sizeof(SymbolSource)), symbol.sources.push_back({enumerator(source->kind(), SymbolSource::value, "symbol source"), source->input(),
-                                      source->index()});
+            spend(sizeof(SymbolSource)),
+                symbol.sources.push_back({enumerator(source->kind(), SymbolSource::value, "symbol source"),
+                                          source->input(), source->index()});
         symbols.push_back(std::move(symbol));
       }
     std::vector<DimExpr> exprs;
     if (p.exprs())
       for (const fb::DimExpr* e : *p.exprs())
-        exprs.push_back({enumerator(e->op(), DimOp::select, "shape operation"), to_dim(e->a()), to_dim(e->b()),
-                         to_dim(e->c())});
+        exprs.push_back({enumerator(e->op(), DimOp::select, "shape operation"), to_dim(e->a()),
+                         to_dim(e->b()), to_dim(e->c())});
     return ShapeProgram::from_data(std::move(symbols), std::move(exprs));
   }
 
@@ -145,8 +152,9 @@ class Decoder {
         Profile& ranges = plan.profiles.emplace_back();
         if (profile->ranges())
           for (const auto* r : *profile->ranges())
-            spend(sizeof(ProfileRange)), ranges.push_back({text(r->input()), numbers<std::int64_t>(r->min()), numbers<std::int64_t>(r->opt()),
-                              numbers<std::int64_t>(r->max())});
+            spend(sizeof(ProfileRange)),
+                ranges.push_back({text(r->input()), numbers<std::int64_t>(r->min()),
+                                  numbers<std::int64_t>(r->opt()), numbers<std::int64_t>(r->max())});
       }
     return plan;
   }
@@ -169,16 +177,19 @@ Header read_header(std::span<const std::byte> bytes) {
   Header header;
   std::memcpy(&header, bytes.data(), sizeof header);
   if (header.endian_mark != plan_file::kEndianMark)
-    bad("the plan was written with another byte order, or its header is damaged; build it again on this machine");
+    bad("the plan was written with another byte order, or its header is damaged; build it again on this "
+        "machine");
   if (header.version != kPlanVersion)
     bad(fmt::format("the plan has format version {}, but this headrace reads version {}; build it again",
                     header.version, kPlanVersion));
   if (header.header_hash != hash64(bytes.first(offsetof(Header, header_hash))))
     bad("the plan's header is damaged (checksum); copy or build it again");
   if (bytes.size() < header.file_bytes)
-    bad(fmt::format("the plan is truncated: {} of {} bytes; copy or build it again", bytes.size(), header.file_bytes));
+    bad(fmt::format("the plan is truncated: {} of {} bytes; copy or build it again", bytes.size(),
+                    header.file_bytes));
   if (bytes.size() > header.file_bytes)
-    bad(fmt::format("the plan has {} bytes after its end; copy or build it again", bytes.size() - header.file_bytes));
+    bad(fmt::format("the plan has {} bytes after its end; copy or build it again",
+                    bytes.size() - header.file_bytes));
   const std::uint64_t size = header.file_bytes;
   if (header.metadata_bytes > size - sizeof header || header.weights_bytes > size ||
       header.weights_offset != plan_file::aligned(sizeof header + header.metadata_bytes) ||
@@ -199,12 +210,14 @@ std::shared_ptr<std::byte> aligned_copy(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Plan read_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const PlanLimits& limits) {
+Plan read_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+               const PlanLimits& limits) {
   const Header header = read_header(bytes);
   if (header.weights_bytes > limits.memory_budget_bytes)
-    throw Error(ErrorCode::out_of_memory,
-                fmt::format("the plan's weights need {} bytes, but the memory budget is {} bytes; raise the budget",
-                            header.weights_bytes, limits.memory_budget_bytes));
+    throw Error(
+        ErrorCode::out_of_memory,
+        fmt::format("the plan's weights need {} bytes, but the memory budget is {} bytes; raise the budget",
+                    header.weights_bytes, limits.memory_budget_bytes));
   std::shared_ptr<const void> metadata_owner;
   auto metadata = bytes.subspan(sizeof header, header.metadata_bytes);
   auto weights = bytes.subspan(header.weights_offset, header.weights_bytes);

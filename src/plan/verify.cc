@@ -2,6 +2,7 @@
 #include <set>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "plan/plan.h"
@@ -13,17 +14,20 @@ constexpr std::size_t kMaxRank = 32;
 
 template <class... Args>
 [[noreturn]] void bad(fmt::format_string<Args...> format, Args&&... args) {
-  throw Error(ErrorCode::invalid_plan, "bad plan content: " + fmt::format(format, std::forward<Args>(args)...));
+  throw Error(ErrorCode::invalid_plan,
+              "bad plan content: " + fmt::format(format, std::forward<Args>(args)...));
 }
 
 class Verifier {
  public:
-  explicit Verifier(const Plan& plan) : plan_(plan), exprs_(static_cast<std::int32_t>(plan.shapes.exprs().size())) {}
+  explicit Verifier(const Plan& plan)
+      : plan_(plan), exprs_(static_cast<std::int32_t>(plan.shapes.exprs().size())) {}
 
   void run() {
     if (plan_.device.empty()) bad("it names no device");
     if (plan_.threads < 0 || plan_.threads > 1 << 16) bad("it was tuned for {} threads", plan_.threads);
-    if (plan_.tensors.size() > std::size_t{1} << 28 || plan_.steps.size() > std::size_t{1} << 28) bad("it is too large");
+    if (plan_.tensors.size() > std::size_t{1} << 28 || plan_.steps.size() > std::size_t{1} << 28)
+      bad("it is too large");
     for (std::size_t i = 0; i < plan_.tensors.size(); ++i) check_tensor(i);
     check_io();
     check_roots();
@@ -51,14 +55,17 @@ class Verifier {
   void check_tensor(std::size_t i) const {
     const PlanTensor& t = plan_.tensors[i];
     const std::string where = fmt::format("tensor {} ('{}')", i, t.name);
-    if (t.shape.size() > kMaxRank) bad("{} has rank {}; at most {} is allowed", where, t.shape.size(), kMaxRank);
+    if (t.shape.size() > kMaxRank)
+      bad("{} has rank {}; at most {} is allowed", where, t.shape.size(), kMaxRank);
     check(t.shape, where);
     check(t.offsets, where);
     for (const Dim& d : t.shape)
       if (d.is_constant() && d.value < 0) bad("{} has the extent {}", where, d.value);
-    if (t.layout == Layout::channels_last && t.shape.size() < 3) bad("{} is channels_last with rank {}", where, t.shape.size());
+    if (t.layout == Layout::channels_last && t.shape.size() < 3)
+      bad("{} is channels_last with rank {}", where, t.shape.size());
     if (t.layout == Layout::packed && t.role != TensorRole::weight) bad("{} is packed but no weight", where);
-    if ((t.layout == Layout::packed) == t.format.empty()) bad("{}: packed weights, and only these, name a format", where);
+    if ((t.layout == Layout::packed) == t.format.empty())
+      bad("{}: packed weights, and only these, name a format", where);
     if (t.role == TensorRole::weight) {
       check_weight(t, where);
     } else if (t.weight_offset != 0 || t.weight_bytes != 0) {
@@ -69,11 +76,13 @@ class Verifier {
     if (view) {
       const PlanTensor& parent = tensor(t.parent, where);
       if (t.role != TensorRole::activation) bad("{} is a view but an input, output or weight", where);
-      if (t.dtype != parent.dtype || parent.layout == Layout::packed) bad("{} does not fit the tensor it is a view of", where);
+      if (t.dtype != parent.dtype || parent.layout == Layout::packed)
+        bad("{} does not fit the tensor it is a view of", where);
       if (t.view == ViewKind::window && (t.shape.size() != parent.shape.size() || t.layout != parent.layout))
         bad("{} is a window of a tensor with another rank or layout", where);
     }
-    if (t.offsets.size() != (t.view == ViewKind::window ? t.shape.size() : 0)) bad("{} has {} window offsets", where, t.offsets.size());
+    if (t.offsets.size() != (t.view == ViewKind::window ? t.shape.size() : 0))
+      bad("{} has {} window offsets", where, t.offsets.size());
   }
 
   void check_weight(const PlanTensor& t, const std::string& where) const {
@@ -83,7 +92,8 @@ class Verifier {
     if (t.weight_offset % 64 != 0) bad("{} is not aligned", where);
     std::uint64_t bytes = size_bytes(t.dtype);
     for (const Dim& d : t.shape)
-      if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(d.value), &bytes)) bad("{} is too large", where);
+      if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(d.value), &bytes))
+        bad("{} is too large", where);
     if (t.layout != Layout::packed && bytes != t.weight_bytes)
       bad("{} has {} weight bytes, but its shape needs {}", where, t.weight_bytes, bytes);
   }
@@ -93,18 +103,21 @@ class Verifier {
     std::set<std::string_view> names;
     for (std::int32_t i : plan_.inputs) {
       const PlanTensor& t = tensor(i, "the list of inputs");
-      if (t.role != TensorRole::input || t.layout != Layout::plain || !seen.insert(i).second) bad("tensor {} is no input", i);
+      if (t.role != TensorRole::input || t.layout != Layout::plain || !seen.insert(i).second)
+        bad("tensor {} is no input", i);
       if (!names.insert(t.name).second) bad("two inputs have the name '{}'", t.name);
     }
     names.clear();
     for (std::int32_t i : plan_.outputs) {
       const PlanTensor& t = tensor(i, "the list of outputs");
-      if (t.role != TensorRole::output || t.layout != Layout::plain || !seen.insert(i).second) bad("tensor {} is no output", i);
+      if (t.role != TensorRole::output || t.layout != Layout::plain || !seen.insert(i).second)
+        bad("tensor {} is no output", i);
       if (!names.insert(t.name).second) bad("two outputs have the name '{}'", t.name);
     }
     for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
       const TensorRole role = plan_.tensors[i].role;
-      if ((role == TensorRole::input || role == TensorRole::output) && !seen.contains(static_cast<std::int32_t>(i)))
+      if ((role == TensorRole::input || role == TensorRole::output) &&
+          !seen.contains(static_cast<std::int32_t>(i)))
         bad("tensor {} is an input or output that no list names", i);
     }
   }
@@ -115,7 +128,8 @@ class Verifier {
     for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
       path.clear();
       auto at = static_cast<std::int32_t>(i);
-      while (roots_[static_cast<std::size_t>(at)] < 0 && plan_.tensors[static_cast<std::size_t>(at)].view != ViewKind::none) {
+      while (roots_[static_cast<std::size_t>(at)] < 0 &&
+             plan_.tensors[static_cast<std::size_t>(at)].view != ViewKind::none) {
         if (path.size() > plan_.tensors.size()) bad("the views of tensor {} run in a circle", i);
         path.push_back(at);
         at = plan_.tensors[static_cast<std::size_t>(at)].parent;
@@ -133,7 +147,8 @@ class Verifier {
       for (const SymbolSource& source : s.sources) {
         if (source.input < 0 || static_cast<std::size_t>(source.input) >= plan_.inputs.size())
           bad("the symbol '{}' refers to input {}", s.name, source.input);
-        const PlanTensor& t = plan_.tensors[static_cast<std::size_t>(plan_.inputs[static_cast<std::size_t>(source.input)])];
+        const PlanTensor& t =
+            plan_.tensors[static_cast<std::size_t>(plan_.inputs[static_cast<std::size_t>(source.input)])];
         if (source.index < 0) bad("the symbol '{}' has the index {}", s.name, source.index);
         if (source.kind == SymbolSource::dim && static_cast<std::size_t>(source.index) >= t.shape.size())
           bad("the symbol '{}' refers to axis {} of input '{}'", s.name, source.index, t.name);
@@ -151,7 +166,8 @@ class Verifier {
       if (step.tactic.empty()) bad("{} names no tactic", where);
       try {
         const Op op = from_record(step.op);
-        std::visit([&](const auto& o) { fields(o, [&](const char*, const auto& f) { check(f, where); }); }, op);
+        std::visit([&](const auto& o) { fields(o, [&](const char*, const auto& f) { check(f, where); }); },
+                   op);
       } catch (const Error& e) {
         if (e.code() == ErrorCode::invalid_plan) throw;
         bad("{}: {}", where, e.what());
@@ -184,7 +200,8 @@ class Verifier {
   void check_profiles() const {
     if (plan_.profiles.empty()) bad("it has no profile");
     for (const Profile& profile : plan_.profiles) {
-      if (profile.size() != plan_.inputs.size()) bad("a profile has {} ranges for {} inputs", profile.size(), plan_.inputs.size());
+      if (profile.size() != plan_.inputs.size())
+        bad("a profile has {} ranges for {} inputs", profile.size(), plan_.inputs.size());
       for (std::size_t i = 0; i < profile.size(); ++i) {
         const ProfileRange& r = profile[i];
         const PlanTensor& t = plan_.tensors[static_cast<std::size_t>(plan_.inputs[i])];

@@ -36,8 +36,8 @@ Offset<fb::Tensor> to_fb(FlatBufferBuilder& b, const PlanTensor& t) {
   const auto format = b.CreateString(t.format);
   const auto offsets = to_fb(b, t.offsets);
   return fb::CreateTensor(b, name, static_cast<std::uint8_t>(t.role), static_cast<std::uint8_t>(t.dtype),
-                          static_cast<std::uint8_t>(t.layout), static_cast<std::uint8_t>(t.view), shape, format,
-                          t.weight_offset, t.weight_bytes, t.parent, offsets);
+                          static_cast<std::uint8_t>(t.layout), static_cast<std::uint8_t>(t.view), shape,
+                          format, t.weight_offset, t.weight_bytes, t.parent, offsets);
 }
 
 Offset<fb::Step> to_fb(FlatBufferBuilder& b, const PlanStep& s) {
@@ -109,8 +109,8 @@ void write_metadata(FlatBufferBuilder& b, const Plan& plan) {
   const auto inputs_at = b.CreateVector(plan.inputs);
   const auto outputs_at = b.CreateVector(plan.outputs);
   const auto profiles_at = b.CreateVector(profiles);
-  b.Finish(fb::CreatePlan(b, device, model, provenance_at, symbols_at, exprs_at, tensors_at, steps_at, inputs_at,
-                          outputs_at, profiles_at, plan.threads),
+  b.Finish(fb::CreatePlan(b, device, model, provenance_at, symbols_at, exprs_at, tensors_at, steps_at,
+                          inputs_at, outputs_at, profiles_at, plan.threads),
            fb::PlanIdentifier());
 }
 
@@ -131,7 +131,8 @@ std::vector<std::byte> head_of(const Plan& plan) {  // header, metadata, padding
   header.metadata_hash[1] = metadata_hash.high;
   header.weights_hash[0] = weights_hash.low;
   header.weights_hash[1] = weights_hash.high;
-  header.header_hash = hash64(std::as_bytes(std::span(&header, 1)).first(offsetof(plan_file::Header, header_hash)));
+  header.header_hash =
+      hash64(std::as_bytes(std::span(&header, 1)).first(offsetof(plan_file::Header, header_hash)));
   std::vector<std::byte> bytes(header.weights_offset);
   std::memcpy(bytes.data(), &header, sizeof header);
   std::memcpy(bytes.data() + sizeof header, metadata.data(), metadata.size());

@@ -3,6 +3,7 @@
 #include <list>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "base/sched.h"
@@ -11,7 +12,8 @@
 
 namespace headrace::runtime {
 
-Context::Context(EngineRef engine, std::size_t profile) : state_(std::make_unique<State>(std::move(engine), profile)) {}
+Context::Context(EngineRef engine, std::size_t profile)
+    : state_(std::make_unique<State>(std::move(engine), profile)) {}
 Context::~Context() {
   if (state_) state_->drain();
 }
@@ -39,7 +41,8 @@ void Context::State::drain() noexcept {
   retired.clear();
 }
 
-// --- preparing -------------------------------------------------------------------------------------------------------
+// --- preparing
+// -------------------------------------------------------------------------------------------------------
 
 bool Context::State::matches(const Entry& entry, const ShapeMap& shapes, const HostValueMap& values) const {
   const auto& infos = engine->state().inputs;
@@ -91,24 +94,27 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
   for (std::size_t i = 0; i < owner.inputs.size(); ++i)
     if (const Shape expected = resolve(owner.inputs[i].shape, values); expected != entry.shapes[i])
       throw Error(ErrorCode::invalid_argument,
-                  fmt::format("input '{}' must have the shape {} ({}), but {} was given", owner.inputs[i].name,
-                              to_string(expected), plan.shapes.to_string(owner.inputs[i].shape),
-                              to_string(entry.shapes[i])));
+                  fmt::format("input '{}' must have the shape {} ({}), but {} was given",
+                              owner.inputs[i].name, to_string(expected),
+                              plan.shapes.to_string(owner.inputs[i].shape), to_string(entry.shapes[i])));
   for (std::size_t k = 0; k < plan.shapes.symbols().size(); ++k)
     for (const SymbolSource& source : plan.shapes.symbols()[k].sources)
       if (source.kind == SymbolSource::value)
         entry.value_reads.push_back({static_cast<std::size_t>(source.input), source.index, symbols[k]});
-  
 
   const ResolvedPlan resolved = resolve_plan(owner, symbols);
   owner.stats.prepared.fetch_add(1, std::memory_order_relaxed);
   entry.prepared = std::make_unique<Prepared>();
-  for (std::int32_t t : plan.inputs) entry.prepared->inputs.push_back(resolved.placement.descs[static_cast<std::size_t>(t)]);
-  for (std::int32_t t : plan.outputs) entry.prepared->outputs.push_back(resolved.placement.descs[static_cast<std::size_t>(t)]);
+  for (std::int32_t t : plan.inputs)
+    entry.prepared->inputs.push_back(resolved.placement.descs[static_cast<std::size_t>(t)]);
+  for (std::int32_t t : plan.outputs)
+    entry.prepared->outputs.push_back(resolved.placement.descs[static_cast<std::size_t>(t)]);
   entry.prepared->arena_bytes = resolved.arena_bytes;
   entry.prepared->workspace_bytes = resolved.workspace_bytes;
-  for (std::size_t i = 0; i < entry.prepared->inputs.size(); ++i) entry.input_bytes.push_back(entry.prepared->inputs[i].span_bytes());
-  for (std::size_t i = 0; i < entry.prepared->outputs.size(); ++i) entry.output_bytes.push_back(entry.prepared->outputs[i].span_bytes());
+  for (std::size_t i = 0; i < entry.prepared->inputs.size(); ++i)
+    entry.input_bytes.push_back(entry.prepared->inputs[i].span_bytes());
+  for (std::size_t i = 0; i < entry.prepared->outputs.size(); ++i)
+    entry.output_bytes.push_back(entry.prepared->outputs[i].span_bytes());
   add_launches(entry, resolved);
   grow(resolved.arena_bytes, resolved.workspace_bytes);
   if (entries.size() >= kMaxEntries) {
@@ -121,8 +127,10 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
 void Context::State::add_launches(Entry& entry, const ResolvedPlan& resolved) const {
   const Plan& plan = *engine->state().plan;
   std::vector<std::int32_t> io_index(plan.tensors.size(), -1);
-  for (std::size_t i = 0; i < plan.inputs.size(); ++i) io_index[static_cast<std::size_t>(plan.inputs[i])] = static_cast<std::int32_t>(i);
-  for (std::size_t i = 0; i < plan.outputs.size(); ++i) io_index[static_cast<std::size_t>(plan.outputs[i])] = static_cast<std::int32_t>(i);
+  for (std::size_t i = 0; i < plan.inputs.size(); ++i)
+    io_index[static_cast<std::size_t>(plan.inputs[i])] = static_cast<std::int32_t>(i);
+  for (std::size_t i = 0; i < plan.outputs.size(); ++i)
+    io_index[static_cast<std::size_t>(plan.outputs[i])] = static_cast<std::int32_t>(i);
   const auto add = [&](std::int32_t tensor, Access access) {
     const auto t = static_cast<std::size_t>(tensor);
     const auto root = static_cast<std::size_t>(resolved.placement.roots[t]);
@@ -143,7 +151,8 @@ void Context::State::add_launches(Entry& entry, const ResolvedPlan& resolved) co
         patch.kind = owner.role == TensorRole::input ? Patch::input : Patch::output;
         patch.io = static_cast<std::size_t>(io_index[root]);
         entry.patches.push_back(patch);
-        if (owner.role == TensorRole::input) entry.last_input_launch = static_cast<std::ptrdiff_t>(entry.launches.size());
+        if (owner.role == TensorRole::input)
+          entry.last_input_launch = static_cast<std::ptrdiff_t>(entry.launches.size());
         break;
     }
     if (operand.size == 0) operand.offset = 0;
@@ -182,12 +191,14 @@ void Context::State::activate(Entry& entry) {
   entry.arena = arena.get();
 }
 
-// --- running ---------------------------------------------------------------------------------------------------------
+// --- running
+// ---------------------------------------------------------------------------------------------------------
 
-void Context::State::bind(std::vector<Binding>& bindings, const char* what, std::size_t index, BufferRef buffer,
-                          std::size_t offset) {
+void Context::State::bind(std::vector<Binding>& bindings, const char* what, std::size_t index,
+                          BufferRef buffer, std::size_t offset) {
   if (index >= bindings.size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("there is no {} {}: the engine has {}", what, index, bindings.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("there is no {} {}: the engine has {}", what, index, bindings.size()));
   Binding& binding = bindings[index];
   if (in_flight && finished->ready()) {
     in_flight = false;
@@ -208,19 +219,24 @@ void Context::bind_output(std::size_t index, BufferRef buffer, std::size_t offse
   state_->bind(state_->outputs, "output", index, std::move(buffer), offset);
 }
 
-void Context::State::check_binding(const Binding& binding, std::size_t bytes, const char* what, std::size_t index) const {
+void Context::State::check_binding(const Binding& binding, std::size_t bytes, const char* what,
+                                   std::size_t index) const {
   if (!binding.buffer) {
     if (bytes == 0) return;
-    throw Error(ErrorCode::misuse, fmt::format("{} {} is not bound; bind memory for it before enqueue", what, index));
+    throw Error(ErrorCode::misuse,
+                fmt::format("{} {} is not bound; bind memory for it before enqueue", what, index));
   }
   const std::size_t have = binding.buffer->size_bytes();
   if (binding.offset > have || bytes > have - binding.offset)
-    throw Error(ErrorCode::misuse,
-                fmt::format("the memory bound for {} {} has {} bytes from offset {} on, but the prepared shapes need {}",
-                            what, index, have, binding.offset, bytes));
+    throw Error(
+        ErrorCode::misuse,
+        fmt::format(
+            "the memory bound for {} {} has {} bytes from offset {} on, but the prepared shapes need {}",
+            what, index, have, binding.offset, bytes));
 }
 
-void Context::State::patch(Entry& entry, const std::vector<Binding>& in, const std::vector<Binding>& out) const {
+void Context::State::patch(Entry& entry, const std::vector<Binding>& in,
+                           const std::vector<Binding>& out) const {
   for (std::size_t i = 0; i < in.size(); ++i) check_binding(in[i], entry.input_bytes[i], "input", i);
   for (std::size_t i = 0; i < out.size(); ++i) check_binding(out[i], entry.output_bytes[i], "output", i);
   for (const Patch& p : entry.patches) {
@@ -232,8 +248,9 @@ void Context::State::patch(Entry& entry, const std::vector<Binding>& in, const s
 }
 
 void Context::State::launch(Stream& stream, const Entry& entry, const Launch& l) const {
-  stream.launch(*l.kernel, {entry.operands.data() + l.first, l.count},
-                Operand{l.workspace_bytes > 0 ? workspace.get() : nullptr, 0, l.workspace_bytes, Access::read_write});
+  stream.launch(
+      *l.kernel, {entry.operands.data() + l.first, l.count},
+      Operand{l.workspace_bytes > 0 ? workspace.get() : nullptr, 0, l.workspace_bytes, Access::read_write});
 }
 
 void Context::enqueue(Stream& stream, Event& done, Event* input_consumed) {
@@ -246,7 +263,8 @@ void Context::enqueue(Stream& stream, Event& done, Event* input_consumed) {
   try {
     for (std::size_t i = 0; i < entry.launches.size(); ++i) {
       s.launch(stream, entry, entry.launches[i]);
-      if (input_consumed && static_cast<std::ptrdiff_t>(i) == entry.last_input_launch) stream.record(*input_consumed);
+      if (input_consumed && static_cast<std::ptrdiff_t>(i) == entry.last_input_launch)
+        stream.record(*input_consumed);
     }
   } catch (...) {
     s.note_in_flight(stream);  // what was submitted before the failure may still run

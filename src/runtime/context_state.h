@@ -22,8 +22,9 @@ class Busy {
  public:
   explicit Busy(std::atomic<bool>& flag) : flag_(flag) {
     if (flag_.exchange(true, std::memory_order_acquire))
-      throw Error(ErrorCode::misuse,
-                  "a Context is used by two threads at once; give each thread a Context of its own, or use Session");
+      throw Error(
+          ErrorCode::misuse,
+          "a Context is used by two threads at once; give each thread a Context of its own, or use Session");
   }
   ~Busy() { flag_.store(false, std::memory_order_release); }
   Busy(const Busy&) = delete;
@@ -67,7 +68,7 @@ struct Entry {
   std::vector<Operand> operands;
   std::vector<Patch> patches;
   std::vector<std::size_t> arena_operands;
-  Buffer* arena = nullptr;             ///< that `operands` point into
+  Buffer* arena = nullptr;  ///< that `operands` point into
   std::ptrdiff_t last_input_launch = -1;
 };
 
@@ -80,7 +81,8 @@ struct Context::State {
   void add_launches(Entry& entry, const ResolvedPlan& resolved) const;
   void grow(std::uint64_t arena_bytes, std::uint64_t workspace_bytes);
   void activate(Entry& entry);
-  void bind(std::vector<Binding>& bindings, const char* what, std::size_t index, BufferRef buffer, std::size_t offset);
+  void bind(std::vector<Binding>& bindings, const char* what, std::size_t index, BufferRef buffer,
+            std::size_t offset);
   void check_binding(const Binding& binding, std::size_t bytes, const char* what, std::size_t index) const;
   void patch(Entry& entry, const std::vector<Binding>& in, const std::vector<Binding>& out) const;
   void launch(Stream& stream, const Entry& entry, const Launch& launch) const;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "base/cpu.h"
@@ -33,7 +34,8 @@ BufferRef upload_weights(Device& device, const Plan& plan) {
   if (device.unified_memory()) return host;
   BufferRef buffer = device.allocate(plan.weights.size(), MemoryKind::device, MemoryUse::weights);
   const auto stream = device.make_stream({.name = "weights"});
-  stream->copy({buffer.get(), 0, plan.weights.size(), Access::write}, {host.get(), 0, plan.weights.size(), Access::read});
+  stream->copy({buffer.get(), 0, plan.weights.size(), Access::write},
+               {host.get(), 0, plan.weights.size(), Access::read});
   stream->synchronize();
   return buffer;
 }
@@ -48,39 +50,52 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
   verify_plan(*plan);
   const std::string device = options.device.empty() ? plan->device : options.device;
   if (backend_of(device) != backend_of(plan->device))
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("the plan was built for the device '{}', not for '{}'; build another plan for that device",
-                            plan->device, device));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format(
+            "the plan was built for the device '{}', not for '{}'; build another plan for that device",
+            plan->device, device));
   const Backend* backend = registry.find(backend_of(device));
   if (!backend)
-    throw Error(ErrorCode::invalid_plan,
-                fmt::format("the plan was built for the device '{}', which this build of headrace does not have", device));
+    throw Error(
+        ErrorCode::invalid_plan,
+        fmt::format("the plan was built for the device '{}', which this build of headrace does not have",
+                    device));
   if (options.threads < 0)
-    throw Error(ErrorCode::invalid_argument, fmt::format("threads is {}; use 0 (all cores) or more", options.threads));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("threads is {}; use 0 (all cores) or more", options.threads));
 
   std::shared_ptr<Engine> engine(new Engine());
   engine->state_ = std::make_unique<State>(options.kernel_cache_entries);
   State& state = *engine->state_;
   state.backend = backend;
   state.device = backend->make_device(device);
-  if (options.check_hazards) state.device = make_checked_device(state.device);
+  if (options.check_hazards)
+    state.device = make_hazard_checker(state.device, [log = state.hazards](const Hazard& hazard) {
+      log->add(to_string(hazard));
+    });
   if (state.device->unified_memory()) state.reference = registry.find("reference");
   state.threads = options.threads > 0 ? options.threads : usable_cores();
   state.memory_budget_bytes = options.memory_budget_bytes;
   if (plan->weights.size() > options.memory_budget_bytes)
-    throw Error(ErrorCode::out_of_memory,
-                fmt::format("the plan's weights need {} bytes, but the memory budget is {} bytes; raise the budget",
-                            plan->weights.size(), options.memory_budget_bytes));
-  for (std::int32_t i : plan->inputs) state.inputs.push_back(to_info(plan->tensors[static_cast<std::size_t>(i)]));
-  for (std::int32_t i : plan->outputs) state.outputs.push_back(to_info(plan->tensors[static_cast<std::size_t>(i)]));
+    throw Error(
+        ErrorCode::out_of_memory,
+        fmt::format("the plan's weights need {} bytes, but the memory budget is {} bytes; raise the budget",
+                    plan->weights.size(), options.memory_budget_bytes));
+  for (std::int32_t i : plan->inputs)
+    state.inputs.push_back(to_info(plan->tensors[static_cast<std::size_t>(i)]));
+  for (std::int32_t i : plan->outputs)
+    state.outputs.push_back(to_info(plan->tensors[static_cast<std::size_t>(i)]));
   for (const PlanStep& step : plan->steps) {
     state.ops.push_back(from_record(step.op));
     const Tactic* tactic = find_tactic(backend, step.tactic);
     if (!tactic) tactic = find_tactic(state.reference, step.tactic);
     if (!tactic)
-      throw Error(ErrorCode::invalid_plan,
-                  fmt::format("the plan was built for '{}' with the tactic '{}', which this headrace does not have; "
-                              "build the plan again", plan->device_model, step.tactic));
+      throw Error(
+          ErrorCode::invalid_plan,
+          fmt::format("the plan was built for '{}' with the tactic '{}', which this headrace does not have; "
+                      "build the plan again",
+                      plan->device_model, step.tactic));
     state.tactics.push_back(tactic);
   }
   const auto& symbols = plan->shapes.symbols();
@@ -95,6 +110,7 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
 }
 
 const Plan& Engine::plan() const { return *state_->plan; }
+std::vector<std::string> Engine::hazards() const { return state_->hazards->lines(); }
 Device& Engine::device() const { return *state_->device; }
 int Engine::threads() const { return state_->threads; }
 std::span<const IoInfo> Engine::inputs() const { return state_->inputs; }
@@ -118,8 +134,9 @@ std::vector<Shape> Engine::State::input_shapes(const ShapeMap& shapes, std::size
     const auto it = shapes.find(info.name);
     if (it == shapes.end()) {
       if (range.min != range.max)
-        throw Error(ErrorCode::invalid_argument,
-                    fmt::format("input '{}' has the dynamic shape {} and needs a shape", info.name, expected));
+        throw Error(
+            ErrorCode::invalid_argument,
+            fmt::format("input '{}' has the dynamic shape {} and needs a shape", info.name, expected));
       result[i] = range.min;
       continue;
     }
@@ -127,16 +144,17 @@ std::vector<Shape> Engine::State::input_shapes(const ShapeMap& shapes, std::size
     result[i] = it->second;
     if (it->second.size() != range.min.size())
       throw Error(ErrorCode::invalid_argument,
-                  fmt::format("input '{}' has rank {} ({}), but the given shape is {}", info.name, range.min.size(),
-                              expected, to_string(it->second)));
+                  fmt::format("input '{}' has rank {} ({}), but the given shape is {}", info.name,
+                              range.min.size(), expected, to_string(it->second)));
     for (std::size_t a = 0; a < range.min.size(); ++a) {
       const std::int64_t extent = it->second[a];
       if (extent >= range.min[a] && extent <= range.max[a]) continue;
-      const std::string allowed = range.min[a] == range.max[a] ? fmt::format("{}", range.min[a])
-                                                               : fmt::format("{} to {}", range.min[a], range.max[a]);
+      const std::string allowed = range.min[a] == range.max[a]
+                                      ? fmt::format("{}", range.min[a])
+                                      : fmt::format("{} to {}", range.min[a], range.max[a]);
       throw Error(ErrorCode::invalid_argument,
-                  fmt::format("input '{}' ({}): axis {} is {}, but the plan allows {}; the given shape is {}", info.name,
-                              expected, a, extent, allowed, to_string(it->second)));
+                  fmt::format("input '{}' ({}): axis {} is {}, but the plan allows {}; the given shape is {}",
+                              info.name, expected, a, extent, allowed, to_string(it->second)));
     }
   }
   if (named == shapes.size()) return result;
@@ -144,8 +162,8 @@ std::vector<Shape> Engine::State::input_shapes(const ShapeMap& shapes, std::size
     if (std::none_of(inputs.begin(), inputs.end(), [&](const IoInfo& i) { return i.name == name; })) {
       std::string known;
       for (const IoInfo& i : inputs) known += (known.empty() ? "'" : ", '") + i.name + "'";
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("there is no input '{}'; the inputs are {}", name, known.empty() ? "none" : known));
+      throw Error(ErrorCode::invalid_argument, fmt::format("there is no input '{}'; the inputs are {}", name,
+                                                           known.empty() ? "none" : known));
     }
   return result;
 }
@@ -158,14 +176,17 @@ std::vector<std::int64_t> Engine::State::symbol_values(
     const IoInfo& info = inputs[input];
     const auto it = host_values.find(info.name);
     if (it == host_values.end())
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("shapes inside the network depend on the values of input '{}'; pass them to prepare too "
-                              "(symbol '{}')", info.name, symbol.name));
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format(
+              "shapes inside the network depend on the values of input '{}'; pass them to prepare too "
+              "(symbol '{}')",
+              info.name, symbol.name));
     if (it->second.dtype() != info.dtype || it->second.shape() != shapes[input])
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("the values given for input '{}' are {} {}, expected {} {}", info.name,
-                              to_string(it->second.dtype()), to_string(it->second.shape()), to_string(info.dtype),
-                              to_string(shapes[input])));
+                              to_string(it->second.dtype()), to_string(it->second.shape()),
+                              to_string(info.dtype), to_string(shapes[input])));
     if (source.index >= it->second.elements())
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("input '{}' has {} elements, but the network reads element {}", info.name,
@@ -181,9 +202,10 @@ std::vector<std::int64_t> Engine::State::symbol_values(
     const std::int64_t value = read(symbol, symbol.sources.front());
     for (const SymbolSource& source : symbol.sources)
       if (const std::int64_t other = read(symbol, source); other != value)
-        throw Error(ErrorCode::invalid_argument,
-                    fmt::format("{} is {} and {} is {}, but both are '{}' and must be equal",
-                                describe(symbol.sources.front()), value, describe(source), other, symbol.name));
+        throw Error(
+            ErrorCode::invalid_argument,
+            fmt::format("{} is {} and {} is {}, but both are '{}' and must be equal",
+                        describe(symbol.sources.front()), value, describe(source), other, symbol.name));
     values.push_back(value);
   }
   return values;

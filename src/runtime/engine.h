@@ -43,6 +43,8 @@ class Engine {
   const Plan& plan() const;
   Device& device() const;
   int threads() const;
+  /// Hazards found so far, one line each; empty without check_hazards.
+  std::vector<std::string> hazards() const;
   std::span<const IoInfo> inputs() const;
   std::span<const IoInfo> outputs() const;
   /// Checks dtype-free facts: names, ranks, profile ranges; Error(invalid_argument) naming input and range.

@@ -1,4 +1,5 @@
-// What an Engine holds, for engine.cc, context.cc and tests. Immutable after creation but for the cache and counters.
+// What an Engine holds, for engine.cc, context.cc and tests. Immutable after creation but for the cache and
+// counters.
 #pragma once
 
 #include <atomic>
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/sched.h"
 #include "plan/placement.h"
 #include "runtime/engine.h"
 #include "runtime/kernel_cache.h"
@@ -20,6 +22,23 @@ struct EngineStats {
   std::atomic<std::uint64_t> prepared{0};   ///< shape keys that did not come from a context's cache
 };
 
+/// What the hazard checker found. Shared with the checker, which may outlive the engine.
+class HazardLog {
+ public:
+  void add(std::string line) {
+    sched::LockGuard lock(mutex_);
+    lines_.push_back(std::move(line));
+  }
+  std::vector<std::string> lines() const {
+    sched::LockGuard lock(mutex_);
+    return lines_;
+  }
+
+ private:
+  mutable sched::Mutex mutex_{"engine.hazards"};
+  std::vector<std::string> lines_;
+};
+
 struct Engine::State {
   explicit State(std::size_t kernel_entries) : kernels(kernel_entries) {}
 
@@ -27,21 +46,22 @@ struct Engine::State {
   const Backend* backend = nullptr;
   const Backend* reference = nullptr;  ///< null when the backend's memory is no host memory
   DeviceRef device;
+  std::shared_ptr<HazardLog> hazards = std::make_shared<HazardLog>();
   int threads = 1;
   std::uint64_t memory_budget_bytes = UINT64_MAX;
   BufferRef weights;  ///< null when the plan has none
   std::vector<IoInfo> inputs, outputs;
-  std::vector<Op> ops;                    ///< one per step
-  std::vector<const Tactic*> tactics;     ///< one per step
-  std::vector<std::size_t> value_symbols; ///< symbols whose first source is a value
+  std::vector<Op> ops;                     ///< one per step
+  std::vector<const Tactic*> tactics;      ///< one per step
+  std::vector<std::size_t> value_symbols;  ///< symbols whose first source is a value
   mutable KernelCache kernels;
   mutable EngineStats stats;
 
   /// The extents of all inputs: of `shapes`, or the only possible ones. Checks names, ranks and the profile.
   std::vector<Shape> input_shapes(const ShapeMap& shapes, std::size_t profile) const;
   /// Values of the plan's symbols; checks that sources which must agree do.
-  std::vector<std::int64_t> symbol_values(std::span<const Shape> shapes,
-                                          const std::map<std::string, HostTensor, std::less<>>& host_values) const;
+  std::vector<std::int64_t> symbol_values(
+      std::span<const Shape> shapes, const std::map<std::string, HostTensor, std::less<>>& host_values) const;
 };
 
 /// Everything that depends on the shapes but not on a context's memory: made once per shape key.
@@ -54,10 +74,12 @@ struct ResolvedPlan {
   std::vector<std::uint64_t> arena_offsets;  ///< by tensor: of roots that lie in the arena
   std::uint64_t arena_bytes = 0, workspace_bytes = 0;
 };
-/// Error(invalid_plan) when the plan contradicts itself at these values; Error(out_of_memory) above the budget.
+/// Error(invalid_plan) when the plan contradicts itself at these values; Error(out_of_memory) above the
+/// budget.
 ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int64_t> symbol_values);
 
-/// Problem of step `index` under a placement; re-infers the output types and demands that they are those of the plan.
+/// Problem of step `index` under a placement; re-infers the output types and demands that they are those of
+/// the plan.
 Problem make_problem(const Engine::State& engine, std::size_t index, const Placement& placement,
                      std::span<const std::int64_t> values);
 

@@ -13,8 +13,10 @@ void fill(std::byte* data, const TensorDesc& desc) {
   std::uint32_t random = 12345;
   for (std::int64_t i = 0, n = desc.elements(); i < n; ++i) {
     random = random * 1664525u + 1013904223u;
-    if (is_float(desc.dtype)) values.set_double(i, static_cast<double>(random >> 8) / (1 << 24));
-    else values.set_int(i, 0);
+    if (is_float(desc.dtype))
+      values.set_double(i, static_cast<double>(random >> 8) / (1 << 24));
+    else
+      values.set_int(i, 0);
   }
   std::memcpy(data, values.bytes().data(), values.bytes().size());
 }
@@ -33,8 +35,8 @@ std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
     const std::size_t bytes = std::max<std::size_t>(1, desc.span_bytes());
     Binding binding{device.allocate(bytes, MemoryKind::device, MemoryUse::io), 0};
     if (!is_input) return binding;
-    const BufferRef host = device.unified_memory() ? binding.buffer
-                                                   : device.allocate(bytes, MemoryKind::pinned, MemoryUse::io);
+    const BufferRef host =
+        device.unified_memory() ? binding.buffer : device.allocate(bytes, MemoryKind::pinned, MemoryUse::io);
     fill(host->host_data(), desc);
     if (host != binding.buffer) {
       stream.copy({binding.buffer.get(), 0, bytes, Access::write}, {host.get(), 0, bytes, Access::read});

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "base/log.h"
@@ -58,12 +59,14 @@ class StepResolver {
     check_overlaps(step);
     if (std::all_of(problem.dsts.begin(), problem.dsts.end(), is_empty)) return {};
     std::string reasons;
-    const auto attempt = [&](const Tactic& tactic, const std::string& choice) -> std::shared_ptr<const Kernel> {
+    const auto attempt = [&](const Tactic& tactic,
+                             const std::string& choice) -> std::shared_ptr<const Kernel> {
       if (const auto why = refuses(tactic, choice, step, problem)) {
         reasons += fmt::format("\n  {}: {}", tactic.id(), *why);
         return nullptr;
       }
-      return engine_.kernels.get(kernel_key(tactic, choice, problem), [&] { return tactic.make(problem, choice); });
+      return engine_.kernels.get(kernel_key(tactic, choice, problem),
+                                 [&] { return tactic.make(problem, choice); });
     };
     const Tactic* named = engine_.tactics[index];
     if (auto kernel = attempt(*named, step.choice)) return {std::move(kernel)};
@@ -73,18 +76,19 @@ class StepResolver {
         if (tactic.get() == named || tactic->refuses(problem)) continue;
         if (auto kernel = attempt(*tactic, tactic->candidates(problem).front())) {
           engine_.stats.fallbacks.fetch_add(1, std::memory_order_relaxed);
-          log(LogSeverity::info, "step ", index, " (", step.op.id, ") runs with ", tactic->id(), " instead of ",
-              step.tactic);
+          log(LogSeverity::info, "step ", index, " (", step.op.id, ") runs with ", tactic->id(),
+              " instead of ", step.tactic);
           return {std::move(kernel)};
         }
       }
     }
     const bool packed = std::any_of(problem.srcs.begin(), problem.srcs.end(), is_packed);
-    throw Error(ErrorCode::invalid_plan,
-                packed ? fmt::format("the plan's weights were packed for '{}' by {}; this machine ('{}') cannot use "
-                                     "them; build the plan again here:{}", engine_.plan->device_model, step.tactic,
-                                     engine_.device->model(), reasons)
-                       : fmt::format("no tactic can do this step:{}", reasons));
+    throw Error(
+        ErrorCode::invalid_plan,
+        packed ? fmt::format("the plan's weights were packed for '{}' by {}; this machine ('{}') cannot use "
+                             "them; build the plan again here:{}",
+                             engine_.plan->device_model, step.tactic, engine_.device->model(), reasons)
+               : fmt::format("no tactic can do this step:{}", reasons));
   }
 
  private:
@@ -151,11 +155,12 @@ void check_budget(const Engine::State& engine, const ResolvedPlan& resolved) {
   for (std::uint64_t part : {resolved.arena_bytes, resolved.workspace_bytes})
     if (__builtin_add_overflow(total, part, &total)) total = UINT64_MAX;
   if (total > engine.memory_budget_bytes)
-    throw Error(ErrorCode::out_of_memory,
-                fmt::format("these shapes need {} bytes (weights {}, activations {}, workspace {}), but the memory "
-                            "budget is {} bytes; raise the budget or use smaller shapes", total,
-                            engine.plan->weights.size(), resolved.arena_bytes, resolved.workspace_bytes,
-                            engine.memory_budget_bytes));
+    throw Error(
+        ErrorCode::out_of_memory,
+        fmt::format("these shapes need {} bytes (weights {}, activations {}, workspace {}), but the memory "
+                    "budget is {} bytes; raise the budget or use smaller shapes",
+                    total, engine.plan->weights.size(), resolved.arena_bytes, resolved.workspace_bytes,
+                    engine.memory_budget_bytes));
 }
 
 }  // namespace
@@ -163,7 +168,8 @@ void check_budget(const Engine::State& engine, const ResolvedPlan& resolved) {
 Problem make_problem(const Engine::State& engine, std::size_t index, const Placement& placement,
                      std::span<const std::int64_t> values) {
   const PlanStep& step = engine.plan->steps[index];
-  Problem problem{.op = resolve(engine.ops[index], values), .srcs = {}, .dsts = {}, .threads = engine.threads};
+  Problem problem{
+      .op = resolve(engine.ops[index], values), .srcs = {}, .dsts = {}, .threads = engine.threads};
   std::vector<ValueType> types;
   for (std::int32_t t : step.inputs) {
     problem.srcs.push_back(placement.descs[static_cast<std::size_t>(t)]);
@@ -177,16 +183,19 @@ Problem make_problem(const Engine::State& engine, std::size_t index, const Place
                                                      results.size(), problem.dsts.size()));
   for (std::size_t i = 0; i < results.size(); ++i)
     if (results[i].dtype != problem.dsts[i].dtype || results[i].shape != to_dims(problem.dsts[i].shape))
-      throw Error(ErrorCode::invalid_plan,
-                  fmt::format("output {} should be {}[{}], but the plan has {}", i, to_string(results[i].dtype),
-                              scratch.to_string(results[i].shape), to_string(problem.dsts[i])));
+      throw Error(
+          ErrorCode::invalid_plan,
+          fmt::format("output {} should be {}[{}], but the plan has {}", i, to_string(results[i].dtype),
+                      scratch.to_string(results[i].shape), to_string(problem.dsts[i])));
   return problem;
 }
 
 ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int64_t> symbol_values) {
   const Plan& plan = *engine.plan;
-  // Where extents come from the caller, a contradiction is the caller's; where all are fixed, it is the plan's.
-  const ErrorCode blame = plan.shapes.symbols().empty() ? ErrorCode::invalid_plan : ErrorCode::invalid_argument;
+  // Where extents come from the caller, a contradiction is the caller's; where all are fixed, it is the
+  // plan's.
+  const ErrorCode blame =
+      plan.shapes.symbols().empty() ? ErrorCode::invalid_plan : ErrorCode::invalid_argument;
   ResolvedPlan resolved;
   try {
     const std::vector<std::int64_t> values = plan.shapes.evaluate(symbol_values);
@@ -203,12 +212,14 @@ ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int6
                                         origins.empty() ? "" : ", " + origins.front()));
       }
       if (const auto& kernel = resolved.steps.back().kernel)
-        resolved.workspace_bytes = std::max<std::uint64_t>(resolved.workspace_bytes, kernel->workspace_bytes());
+        resolved.workspace_bytes =
+            std::max<std::uint64_t>(resolved.workspace_bytes, kernel->workspace_bytes());
     }
     check_budget(engine, resolved);
   } catch (const Error& e) {
     if (e.code() != ErrorCode::invalid_model) throw;
-    Error translated(blame, e.message());  // what infer_types says about a model is here about shapes or a plan
+    Error translated(blame,
+                     e.message());  // what infer_types says about a model is here about shapes or a plan
     for (const std::string& frame : e.context()) translated.add_context(frame);
     throw translated;
   } catch (const std::bad_alloc&) {

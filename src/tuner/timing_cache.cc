@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+
 #include <headrace/error.h>
 
 #include "base/file.h"
@@ -53,14 +54,16 @@ TimingCache TimingCache::parse(std::string_view text) {
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     if (++line_number == 1) {
       if (line != kFirstLine)
-        throw Error(ErrorCode::invalid_argument, "this is not a timing cache of this version; name another file, or remove it");
+        throw Error(ErrorCode::invalid_argument,
+                    "this is not a timing cache of this version; name another file, or remove it");
       continue;
     }
     const auto parts = split(line, '\t');
     TimingKey key;
     double us = 0;
     if (parts.size() != 6 || !number(parts[0], us) || !(us >= 0) || !number(parts[2], key.threads))
-      throw Error(ErrorCode::invalid_argument, fmt::format("line {} of the timing cache is damaged; remove the file", line_number));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("line {} of the timing cache is damaged; remove the file", line_number));
     key.device_model = parts[1];
     key.tactic = parts[3];
     key.choice = parts[4];
@@ -84,7 +87,8 @@ std::string TimingCache::print() const {
   std::string out(kFirstLine);
   out += '\n';
   for (const auto& [k, us] : entries_)
-    out += fmt::format("{:.3f}\t{}\t{}\t{}\t{}\t{}\n", us, k.device_model, k.threads, k.tactic, k.choice, k.problem);
+    out += fmt::format("{:.3f}\t{}\t{}\t{}\t{}\t{}\n", us, k.device_model, k.threads, k.tactic, k.choice,
+                       k.problem);
   return out;
 }
 

@@ -14,10 +14,12 @@ void fill(std::byte* data, std::size_t bytes, DType dtype) {
   const std::size_t n = bytes / size_bytes(dtype);
   if (dtype == DType::f32) {
     auto* p = reinterpret_cast<float*>(data);
-    for (std::size_t i = 0; i < n; ++i) p[i] = static_cast<float>(static_cast<int>(i * 2654435761u % 255) - 127) / 128.f;
+    for (std::size_t i = 0; i < n; ++i)
+      p[i] = static_cast<float>(static_cast<int>(i * 2654435761u % 255) - 127) / 128.f;
   } else if (dtype == DType::f16) {
     auto* p = reinterpret_cast<Half*>(data);
-    for (std::size_t i = 0; i < n; ++i) p[i] = to_half(static_cast<float>(static_cast<int>(i % 255) - 127) / 128.f);
+    for (std::size_t i = 0; i < n; ++i)
+      p[i] = to_half(static_cast<float>(static_cast<int>(i % 255) - 127) / 128.f);
   } else if (dtype == DType::f64) {
     auto* p = reinterpret_cast<double*>(data);
     for (std::size_t i = 0; i < n; ++i) p[i] = static_cast<double>(static_cast<int>(i % 255) - 127) / 128.;
@@ -44,7 +46,11 @@ std::string problem_text(const Problem& problem, std::span<const Constant> const
 }
 
 Tuner::Tuner(DeviceRef device, int threads, TimingCache& cache, const TunerOptions& options)
-    : device_(std::move(device)), threads_(threads), model_(device_->model()), cache_(cache), options_(options) {
+    : device_(std::move(device)),
+      threads_(threads),
+      model_(device_->model()),
+      cache_(cache),
+      options_(options) {
   stream_ = device_->make_stream({.name = "tuner", .inline_execution = true, .threads = threads});
 }
 Tuner::~Tuner() = default;
@@ -71,7 +77,8 @@ double Tuner::measure(Problem problem, const Tactic& tactic, const Choice& choic
       problem.srcs[i].format = packed->format;
       bytes = packed->bytes;
     }
-    weights[i] = device_->allocate(std::max<std::size_t>(1, bytes.size()), MemoryKind::host, MemoryUse::weights);
+    weights[i] =
+        device_->allocate(std::max<std::size_t>(1, bytes.size()), MemoryKind::host, MemoryUse::weights);
     std::memcpy(weights[i]->host_data(), bytes.data(), bytes.size());
   }
   const std::unique_ptr<Kernel> kernel = tactic.make(problem, choice);
@@ -83,19 +90,23 @@ double Tuner::measure(Problem problem, const Tactic& tactic, const Choice& choic
   for (std::size_t i = 0; i < problem.srcs.size(); ++i)
     if (!weights[i]) bytes_per_run += problem.srcs[i].span_bytes();
   for (const TensorDesc& d : problem.dsts) bytes_per_run += d.span_bytes();
-  const std::size_t copies = std::clamp<std::size_t>(options_.rotate_bytes / std::max<std::size_t>(1, bytes_per_run), 1, 4);
+  const std::size_t copies =
+      std::clamp<std::size_t>(options_.rotate_bytes / std::max<std::size_t>(1, bytes_per_run), 1, 4);
   std::vector<BufferRef> buffers;
   std::vector<std::vector<Operand>> operands(copies);
   for (auto& set : operands) {
     const auto add = [&](const TensorDesc& desc, Access access) {
       const std::size_t size = desc.span_bytes();
-      buffers.push_back(device_->allocate(std::max<std::size_t>(1, size), MemoryKind::host, MemoryUse::activations));
+      buffers.push_back(
+          device_->allocate(std::max<std::size_t>(1, size), MemoryKind::host, MemoryUse::activations));
       fill(buffers.back()->host_data(), size, desc.dtype);
       set.push_back({buffers.back().get(), 0, size, access});
     };
     for (std::size_t i = 0; i < problem.srcs.size(); ++i) {
-      if (weights[i]) set.push_back({weights[i].get(), 0, weights[i]->size_bytes(), Access::read});
-      else add(problem.srcs[i], Access::read);
+      if (weights[i])
+        set.push_back({weights[i].get(), 0, weights[i]->size_bytes(), Access::read});
+      else
+        add(problem.srcs[i], Access::read);
     }
     for (const TensorDesc& d : problem.dsts) add(d, Access::write);
   }

@@ -1,8 +1,8 @@
 // Times one way to do one problem, under the conditions of use. Knows no graph.
 //
-// Contract: operands rotate through several copies, so that small problems are not timed on warm caches alone; warm-up
-// runs, then samples until the budget is spent; the result is the median of what is left without outliers, rounded to
-// a nanosecond. Equal problems are timed once per cache.
+// Contract: operands rotate through several copies, so that small problems are not timed on warm caches
+// alone; warm-up runs, then samples until the budget is spent; the result is the median of what is left
+// without outliers, rounded to a nanosecond. Equal problems are timed once per cache.
 //   Tuner tuner(device, threads, cache);
 //   double us = tuner.time(problem, tactic, choice, constants);
 #pragma once
@@ -31,13 +31,15 @@ class Tuner {
  public:
   Tuner(DeviceRef device, int threads, TimingCache& cache, const TunerOptions& options = {});
   ~Tuner();
-  /// `constants`: one per source, null where the source is no constant. Packs them as the tactic wants. Throws what the
-  /// tactic throws.
-  double time(const Problem& problem, const Tactic& tactic, const Choice& choice, std::span<const Constant> constants);
+  /// `constants`: one per source, null where the source is no constant. Packs them as the tactic wants.
+  /// Throws what the tactic throws.
+  double time(const Problem& problem, const Tactic& tactic, const Choice& choice,
+              std::span<const Constant> constants);
   std::size_t measured() const { return measured_; }  ///< candidates that the cache did not know
 
  private:
-  double measure(Problem problem, const Tactic& tactic, const Choice& choice, std::span<const Constant> constants);
+  double measure(Problem problem, const Tactic& tactic, const Choice& choice,
+                 std::span<const Constant> constants);
   DeviceRef device_;
   std::unique_ptr<Stream> stream_;
   int threads_;

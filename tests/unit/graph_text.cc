@@ -7,7 +7,7 @@
 namespace headrace {
 namespace {
 
-constexpr const char* kText = R"(metadata "producer" "a \"test\""
+constexpr const char* kText = R"TEXT(metadata "producer" "a \"test\""
 symbol "k" value(1, 0)
 %0 = input "x" f32[Nx3xHx224]
 %1 = input "count" i64[1]
@@ -23,7 +23,7 @@ output "a" %6
 output "b" %8
 output "c" %9
 output "d" %10
-)";
+)TEXT";
 
 TEST(GraphText, RoundTrip) {
   const Graph graph = parse_graph(kText);

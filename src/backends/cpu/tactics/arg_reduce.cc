@@ -11,7 +11,7 @@ class ArgReduceTactic final : public Tactic {
  public:
   std::string_view id() const override { return "cpu.arg_reduce"; }
   std::optional<Refusal> refuses(const Problem& p) const override {
-    if (!op_as<ArgReduce>(p)) return refuse("not an ArgReduce");
+    if (!op_as<ArgReduce>(p)) return refuse("another operator");
     if (p.srcs[0].dtype != DType::f32) return refuse("dtype " + std::string(to_string(p.srcs[0].dtype)) + ", not f32");
     return std::nullopt;
   }

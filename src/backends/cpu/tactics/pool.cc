@@ -1,4 +1,4 @@
-// cpu.pool: max and average pooling of channels_last f32, over one or two spatial axes.
+// cpu.pool: max and average pooling of f32, over one or two spatial axes; channels_last, or plain plane by plane.
 //
 // Separable: the rows of a window are combined into one row (contiguous over width and channels), then that row's
 // columns. With a column stride of 1 the second half is contiguous too.
@@ -28,10 +28,15 @@ struct Axis {
 
 struct PoolLoop {
   Axis h, w;
-  std::int64_t batch = 1, channels = 1, src_batch = 0, dst_batch = 0;
+  std::int64_t batch = 1, planes = 1, channels = 1;  ///< plain: a plane per channel, of one channel each
+  std::int64_t src_batch = 0, dst_batch = 0, src_plane = 0, dst_plane = 0;
   bool is_max = true, with_padding = false;
   int slots = 1;
 
+  float one(float a, float b) const {
+    if (!is_max) return a + b;
+    return b > a || b != b ? b : a;
+  }
   void row(float* dst, const float* src, float* temp, std::int64_t oh) const {
     const VecTable& v = vec();
     const auto combine = is_max ? v.accumulate_max : v.accumulate_add;
@@ -63,7 +68,8 @@ struct PoolLoop {
         for (std::int64_t t = 0; t < w.kernel; ++t) {
           const std::int64_t iw = ow * w.stride - w.begin + t * w.dilation;
           if (iw < 0 || iw >= w.in) continue;
-          if (any) combine(to, temp + iw * c, c);
+          if (any && c == 1) *to = one(*to, temp[iw]);
+          else if (any) combine(to, temp + iw * c, c);
           else std::memcpy(to, temp + iw * c, static_cast<std::size_t>(c) * 4);
           any = true;
         }
@@ -90,12 +96,10 @@ class PoolTactic final : public Tactic {
     if (rank != 3 && rank != 4) return refuse("rank " + std::to_string(rank));
     for (const TensorDesc* d : {&p.srcs[0], &p.dsts[0]}) {
       if (d->dtype != DType::f32) return refuse("dtype " + std::string(to_string(d->dtype)) + ", not f32");
-      if (d->layout != Layout::channels_last || d->strides[1] != 1) return refuse("not channels_last");
+      if (d->layout != p.dsts[0].layout) return refuse("src and dst have different layouts");
+      if (d->strides[d->layout == Layout::channels_last ? 1 : rank - 1] != 1) return refuse("the inner axis is not contiguous");
     }
     return std::nullopt;
-  }
-  Layout preferred_layout(const Problem& p) const override {
-    return !p.srcs.empty() && p.srcs[0].shape.size() >= 3 ? Layout::channels_last : Layout::plain;
   }
   std::unique_ptr<Kernel> make(const Problem& p, const Choice&) const override {
     const Pool& op = *op_as<Pool>(p);
@@ -104,7 +108,11 @@ class PoolTactic final : public Tactic {
     loop.is_max = op.kind == PoolKind::max;
     loop.with_padding = op.count_include_pad;
     loop.batch = src.shape[0];
-    loop.channels = src.shape[1];
+    const bool last = src.layout == Layout::channels_last;
+    loop.planes = last ? 1 : src.shape[1];
+    loop.channels = last ? src.shape[1] : 1;
+    loop.src_plane = src.strides[1];
+    loop.dst_plane = dst.strides[1];
     loop.src_batch = src.strides[0];
     loop.dst_batch = dst.strides[0];
     loop.slots = std::max(1, p.threads);
@@ -116,7 +124,7 @@ class PoolTactic final : public Tactic {
     if (two) loop.h = axis(0);
     loop.w = axis(two ? 1 : 0);
     const std::int64_t temp = loop.w.in * loop.channels;
-    const std::int64_t rows = loop.batch * loop.h.out, cost = src.elements() * (loop.h.kernel + loop.w.kernel);
+    const std::int64_t rows = loop.batch * loop.planes * loop.h.out, cost = src.elements() * (loop.h.kernel + loop.w.kernel);
     const bool empty = dst.elements() == 0;
     const std::size_t workspace = static_cast<std::size_t>(temp * loop.slots) * 4 + 64;
     return make_kernel(
@@ -127,9 +135,9 @@ class PoolTactic final : public Tactic {
             for (std::int64_t slot = begin; slot < end; ++slot) {
               float* row = reinterpret_cast<float*>(work) + slot * temp;
               for (std::int64_t i = rows * slot / loop.slots; i < rows * (slot + 1) / loop.slots; ++i) {
-                const std::int64_t n = i / loop.h.out, oh = i % loop.h.out;
-                loop.row(reinterpret_cast<float*>(data[1]) + n * loop.dst_batch + oh * loop.h.dst_stride,
-                         reinterpret_cast<const float*>(data[0]) + n * loop.src_batch, row, oh);
+                const std::int64_t oh = i % loop.h.out, plane = i / loop.h.out % loop.planes, n = i / loop.h.out / loop.planes;
+                loop.row(reinterpret_cast<float*>(data[1]) + n * loop.dst_batch + plane * loop.dst_plane + oh * loop.h.dst_stride,
+                         reinterpret_cast<const float*>(data[0]) + n * loop.src_batch + plane * loop.src_plane, row, oh);
               }
             }
           });

@@ -1,0 +1,68 @@
+// enqueue does not allocate once its shapes are prepared.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include <gtest/gtest.h>
+
+#include "plan/run_util.h"
+
+namespace {
+thread_local bool counting = false;
+thread_local int allocations = 0;
+void* counted(std::size_t size, std::size_t alignment) {
+  if (counting) ++allocations;
+  void* p = nullptr;
+  if (posix_memalign(&p, alignment < sizeof(void*) ? sizeof(void*) : alignment, size ? size : 1) != 0)
+    throw std::bad_alloc();
+  return p;
+}
+}  // namespace
+
+void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
+void* operator new(std::size_t size, std::align_val_t a) {
+  return counted(size, static_cast<std::size_t>(a));
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace headrace {
+namespace {
+
+TEST(RuntimeAllocation, EnqueueMakesNone) {
+  const auto engine = runtime::Engine::create(std::make_shared<const Plan>(test::compile_small()),
+                                              test::reference_registry(), {.threads = 1});
+  runtime::Context context(engine);
+  const ShapeMap shapes{{"x", {2, 2, 4, 4}}};
+  const auto& prepared = context.prepare(shapes);
+  const auto stream = engine->device().make_stream({.name = "test", .inline_execution = true, .threads = 1});
+  const auto done = engine->device().make_event(), consumed = engine->device().make_event();
+  std::vector<BufferRef> in, out;
+  const auto make = [&](const TensorDesc& d) {
+    return engine->device().allocate(d.span_bytes(), MemoryKind::host, MemoryUse::io);
+  };
+  for (const auto& d : prepared.inputs) in.push_back(make(d));
+  for (const auto& d : prepared.outputs) out.push_back(make(d));
+  for (auto& b : in) std::memset(b->host_data(), 0, b->size_bytes());
+  const auto infer = [&] {
+    context.prepare(shapes);
+    for (std::size_t i = 0; i < in.size(); ++i) context.bind_input(i, in[i]);
+    for (std::size_t i = 0; i < out.size(); ++i) context.bind_output(i, out[i]);
+    context.enqueue(*stream, *done, consumed.get());
+    done->wait();
+  };
+  infer();
+  allocations = 0;
+  counting = true;
+  { auto probe = std::make_unique<int>(1); }
+  EXPECT_EQ(allocations, 1) << "the counter itself does not work";
+  allocations = 0;
+  for (int i = 0; i < 10; ++i) infer();
+  counting = false;
+  EXPECT_EQ(allocations, 0);
+}
+
+}  // namespace
+}  // namespace headrace
