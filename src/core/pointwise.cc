@@ -119,7 +119,10 @@ std::int32_t PwExpr::load(std::int32_t input, DType dtype) {
 }
 
 std::int32_t PwExpr::constant(double value, DType dtype) {
-  if (!is_float(dtype)) return constant_int(static_cast<std::int64_t>(value), dtype);
+  if (!is_float(dtype)) {
+    const bool fits = value >= -0x1p63 && value < 0x1p63;  // also refuses NaN
+    return constant_int(fits ? static_cast<std::int64_t>(value) : value > 0 ? INT64_MAX : value < 0 ? INT64_MIN : 0, dtype);
+  }
   code.push_back({.op = PwOp::constant, .dtype = dtype, .alpha = value});
   return static_cast<std::int32_t>(code.size()) - 1;
 }

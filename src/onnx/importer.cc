@@ -10,7 +10,7 @@
 namespace headrace::onnx {
 namespace {
 
-constexpr std::int64_t kMinOpset = 7, kMaxOpset = 28, kMinIr = 3, kMaxIr = 14;
+constexpr std::int64_t kMinOpset = 1, kMaxOpset = 28, kMinIr = 3, kMaxIr = 14;
 constexpr int kMaxCallDepth = 64, kMaxHostDepth = 512;
 constexpr std::size_t kMaxInlinedNodes = 1'000'000, kMaxReported = 50, kMaxValueSymbols = 64;
 
@@ -294,7 +294,8 @@ void ImportState::import_node(NodeRecord& record) {
   const auto entry = std::lower_bound(table.begin(), table.end(), record.proto->op_type,
                                       [](const OperatorEntry& e, std::string_view name) { return e.name < name; });
   if (record.opset < entry->since) {
-    invalid("the operator exists only since opset " + std::to_string(entry->since));
+    unsupported("the operator is read since opset " + std::to_string(entry->since) + ", and this model is of opset " +
+                std::to_string(record.opset) + "; convert it with onnx.version_converter");
   }
   ImportNode node(*this, record);
   entry->import(node);

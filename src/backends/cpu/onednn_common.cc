@@ -69,6 +69,11 @@ std::string format_of(const memory::desc& md) {
   return {};
 }
 
+std::size_t packed_size(const memory::dims& dims, const std::string& name) {
+  const memory::desc md = md_of_format(dims, name);
+  return md.get(true) ? md.get_size() : SIZE_MAX;
+}
+
 namespace {
 
 std::optional<dnnl::algorithm> eltwise_of(PwOp op) {

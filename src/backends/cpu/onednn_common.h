@@ -36,6 +36,9 @@ dnnl::memory::desc md_of_format(const dnnl::memory::dims& dims, const std::strin
 /// The name of a layout, or "" when it has none (then it cannot be stored).
 std::string format_of(const dnnl::memory::desc& md);
 
+/// Bytes of these dims in the layout called `name`; SIZE_MAX when there is none of that name.
+std::size_t packed_size(const dnnl::memory::dims& dims, const std::string& name);
+
 /// Why these posts cannot become oneDNN post-ops, or nothing. `first`: index of the first operand in problem.srcs.
 std::optional<Refusal> refuse_posts(const Problem& problem, const std::vector<Post>& posts, std::size_t first);
 

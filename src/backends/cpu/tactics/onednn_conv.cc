@@ -123,6 +123,10 @@ class OnednnConv final : public Tactic {
     });
   }
 
+  std::size_t packed_bytes(const Problem& p, const Choice&, std::size_t index) const override {
+    return index == 1 ? packed_size(weights_dims(p, *op_as<Conv>(p)), p.srcs[1].format) : SIZE_MAX;
+  }
+
   std::unique_ptr<Kernel> make(const Problem& p, const Choice& choice) const override {
     return onednn_guard(id(), [&]() -> std::unique_ptr<Kernel> {
       TeamScope team(p.threads);

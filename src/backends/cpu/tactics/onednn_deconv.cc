@@ -131,6 +131,10 @@ class OnednnDeconv final : public Tactic {
     });
   }
 
+  std::size_t packed_bytes(const Problem& p, const Choice&, std::size_t index) const override {
+    return index == 1 ? packed_size(weights_dims(p, *op_as<ConvTranspose>(p)), p.srcs[1].format) : SIZE_MAX;
+  }
+
   std::unique_ptr<Kernel> make(const Problem& p, const Choice& choice) const override {
     return onednn_guard(id(), [&]() -> std::unique_ptr<Kernel> {
       TeamScope team(p.threads);

@@ -170,6 +170,10 @@ class OnednnMatMul final : public Tactic {
     });
   }
 
+  std::size_t packed_bytes(const Problem& p, const Choice&, std::size_t index) const override {
+    return index == 1 ? packed_size(b_md(p, *op_as<MatMul>(p)).get_dims(), p.srcs[1].format) : SIZE_MAX;
+  }
+
   std::unique_ptr<Kernel> make(const Problem& p, const Choice& choice) const override {
     return onednn_guard(id(), [&]() -> std::unique_ptr<Kernel> {
       TeamScope team(p.threads);
