@@ -1,14 +1,15 @@
-// Times every cpu tactic and choice on every problem line: headrace_bench [--benchmark_filter=...] [tests/ops/conv.txt ...]
-// Without file names: all of tests/ops/*.txt below the current folder. Constant-like operands (weights) are packed as a
-// build would pack them. Counters: GFLOP/s for products, GB/s of operand traffic for the rest.
-#include <benchmark/benchmark.h>
-
+// Times every cpu tactic and choice on every problem line: headrace_bench [--benchmark_filter=...]
+// [tests/ops/conv.txt ...] Without file names: all of tests/ops/*.txt below the current folder. Constant-like
+// operands (weights) are packed as a build would pack them. Counters: GFLOP/s for products, GB/s of operand
+// traffic for the rest.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 #include <thread>
+
+#include <benchmark/benchmark.h>
 
 #include "backends/backend.h"
 #include "ops/problem_line.h"
@@ -58,8 +59,10 @@ Setup prepare(Device& device, const Tactic& tactic, const Choice& choice, const 
   for (std::size_t i = 0; i < given.srcs.size(); ++i) {
     HostTensor values(given.srcs[i].dtype, given.srcs[i].shape);
     for (std::int64_t k = 0; k < values.elements(); ++k) {
-      if (is_float(values.dtype())) values.set_double(k, static_cast<double>(k * 7919 % 1000) / 1000 - 0.5);
-      else values.set_int(k, 0);
+      if (is_float(values.dtype()))
+        values.set_double(k, static_cast<double>(k * 7919 % 1000) / 1000 - 0.5);
+      else
+        values.set_int(k, 0);
     }
     if (std::optional<Packed> packed = tactic.pack(given, choice, i, values)) {
       problem.srcs[i].layout = Layout::packed;
@@ -73,17 +76,21 @@ Setup prepare(Device& device, const Tactic& tactic, const Choice& choice, const 
   }
   for (const TensorDesc& dst : given.dsts) add(nullptr, dst.span_bytes());
   setup.kernel = tactic.make(problem, choice);
-  setup.workspace = device.allocate(std::max<std::size_t>(64, setup.kernel->workspace_bytes()), MemoryKind::host, MemoryUse::workspace);
+  setup.workspace = device.allocate(std::max<std::size_t>(64, setup.kernel->workspace_bytes()),
+                                    MemoryKind::host, MemoryUse::workspace);
   return setup;
 }
 
-void measure(benchmark::State& state, Device& device, const Tactic& tactic, const Choice& choice, const Problem& problem) {
+void measure(benchmark::State& state, Device& device, const Tactic& tactic, const Choice& choice,
+             const Problem& problem) {
   try {
     const Setup setup = prepare(device, tactic, choice, problem);
     for (auto _ : state) setup.kernel->launch(nullptr, setup.data, setup.workspace->host_data());
     const double work = flops(problem), runs = static_cast<double>(state.iterations());
-    if (work > 0) state.counters["GFLOP/s"] = benchmark::Counter(work * runs / 1e9, benchmark::Counter::kIsRate);
-    else state.counters["GB/s"] = benchmark::Counter(setup.bytes * runs / 1e9, benchmark::Counter::kIsRate);
+    if (work > 0)
+      state.counters["GFLOP/s"] = benchmark::Counter(work * runs / 1e9, benchmark::Counter::kIsRate);
+    else
+      state.counters["GB/s"] = benchmark::Counter(setup.bytes * runs / 1e9, benchmark::Counter::kIsRate);
     state.SetLabel(std::string(setup.kernel->name()));
   } catch (const std::exception& e) {
     state.SkipWithError(e.what());
@@ -115,10 +122,15 @@ int run(int argc, char** argv) {
     for (const auto& tactic : backend.tactics) {
       if (tactic->refuses(line.problem)) continue;
       for (const Choice& choice : tactic->candidates(line.problem)) {
-        const std::string label = line.text + " / " + std::string(tactic->id()) + (choice.empty() ? "" : " " + choice);
-        benchmark::RegisterBenchmark(label.c_str(), [&device, &tactic, choice, &line](benchmark::State& state) {
-          measure(state, *device, *tactic, choice, line.problem);
-        })->Unit(benchmark::kMicrosecond)->UseRealTime()->MinTime(0.1);
+        const std::string label =
+            line.text + " / " + std::string(tactic->id()) + (choice.empty() ? "" : " " + choice);
+        benchmark::RegisterBenchmark(label.c_str(),
+                                     [&device, &tactic, choice, &line](benchmark::State& state) {
+                                       measure(state, *device, *tactic, choice, line.problem);
+                                     })
+            ->Unit(benchmark::kMicrosecond)
+            ->UseRealTime()
+            ->MinTime(0.1);
       }
     }
   }

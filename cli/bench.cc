@@ -24,7 +24,9 @@ struct Options {
   bool check_hazards = false, profile = false;
 };
 
-double ms_since(Clock::time_point begin) { return std::chrono::duration<double, std::milli>(Clock::now() - begin).count(); }
+double ms_since(Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
 
 double percentile(std::vector<double> values, double q) {
   if (values.empty()) return 0;
@@ -36,8 +38,11 @@ double percentile(std::vector<double> values, double q) {
 }
 
 Json latency_json(const std::vector<double>& ms) {
-  return {{"n", ms.size()},          {"min", percentile(ms, 0)},    {"median", percentile(ms, 0.5)},
-          {"p90", percentile(ms, 0.9)}, {"p99", percentile(ms, 0.99)}};
+  return {{"n", ms.size()},
+          {"min", percentile(ms, 0)},
+          {"median", percentile(ms, 0.5)},
+          {"p90", percentile(ms, 0.9)},
+          {"p99", percentile(ms, 0.99)}};
 }
 
 /// A blocking inference loop on memory made once.
@@ -45,10 +50,12 @@ class Runner {
  public:
   Runner(const Engine& engine, const ShapeMap& shapes) : engine_(engine), context_(engine) {
     std::uint64_t seed = 1;
-    for (const TensorInfo& info : engine.inputs()) inputs_.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
+    for (const TensorInfo& info : engine.inputs())
+      inputs_.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
     for (const NamedTensor& t : inputs_) views_.push_back({t.name, t.tensor.view()});
     const ShapeMap out = context_.prepare(shapes);
-    for (const TensorInfo& info : engine.outputs()) outputs_.push_back({info.name, Tensor(info.dtype, out.at(info.name))});
+    for (const TensorInfo& info : engine.outputs())
+      outputs_.push_back({info.name, Tensor(info.dtype, out.at(info.name))});
     for (NamedTensor& t : outputs_) results_.push_back(t.tensor.view());
   }
   double run_ms() {
@@ -77,12 +84,14 @@ bool same(const ConstTensorView& expected, const ConstTensorView& actual) {
   float scale = 0;
   for (float v : a) scale = std::max(scale, std::isfinite(v) ? std::abs(v) : 0.0f);
   for (std::size_t i = 0; i < a.size(); ++i)
-    if (!(a[i] == b[i] || std::abs(a[i] - b[i]) <= 1e-4f * scale || (std::isnan(a[i]) && std::isnan(b[i])))) return false;
+    if (!(a[i] == b[i] || std::abs(a[i] - b[i]) <= 1e-4f * scale || (std::isnan(a[i]) && std::isnan(b[i]))))
+      return false;
   return true;
 }
 
 /// Inferences per second with all slots kept full, and the number of results that differ from `expected`.
-double throughput(const Engine& engine, const Options& o, const ShapeMap& shapes, Runner& runner, std::size_t& different) {
+double throughput(const Engine& engine, const Options& o, const ShapeMap& shapes, Runner& runner,
+                  std::size_t& different) {
   Session session{engine, {.slots = o.streams * 2, .streams = o.streams}};
   session.prepare(shapes);
   std::vector<Ticket> tickets;
@@ -138,7 +147,10 @@ double difference(const std::vector<NamedTensor>& ours, const std::map<std::stri
 
 int run(const Options& o) {
   const auto load_begin = Clock::now();
-  const Engine engine = Engine::load(o.plan, {.device = {}, .threads = o.threads, .memory_budget_bytes = UINT64_MAX, .check_hazards = o.check_hazards});
+  const Engine engine = Engine::load(o.plan, {.device = {},
+                                              .threads = o.threads,
+                                              .memory_budget_bytes = UINT64_MAX,
+                                              .check_hazards = o.check_hazards});
   const ShapeMap shapes = choose_shapes(engine, o.shapes, o.batch);
   Runner runner(engine, shapes);
   const double first_ms = runner.run_ms();
@@ -150,7 +162,8 @@ int run(const Options& o) {
   double worst = 0;
   if (o.compare.empty()) {
     const auto begin = Clock::now();
-    while (o.iterations > 0 ? ms.size() < static_cast<std::size_t>(o.iterations) : ms_since(begin) < o.seconds * 1000 || ms.size() < 5)
+    while (o.iterations > 0 ? ms.size() < static_cast<std::size_t>(o.iterations)
+                            : ms_since(begin) < o.seconds * 1000 || ms.size() < 5)
       ms.push_back(runner.run_ms());
   } else {
     std::vector<std::unique_ptr<Peer>> processes;
@@ -162,7 +175,10 @@ int run(const Options& o) {
       i = end + 1;
     }
     const double one = runner.run_ms();
-    const int per_round = o.iterations > 0 ? o.iterations : std::clamp(static_cast<int>(o.seconds * 1000 / o.rounds / std::max(one, 0.01)), 1, 200);
+    const int per_round =
+        o.iterations > 0
+            ? o.iterations
+            : std::clamp(static_cast<int>(o.seconds * 1000 / o.rounds / std::max(one, 0.01)), 1, 200);
     std::vector<std::vector<double>> peer_ms(processes.size()), ratios(processes.size());
     for (int round = 0; round < o.rounds; ++round) {
       std::vector<double> mine;
@@ -177,41 +193,65 @@ int run(const Options& o) {
         medians.push_back(percentile(theirs, 0.5));
       }
       if (round % 2 == 1) measure_mine();
-      for (std::size_t p = 0; p < processes.size(); ++p) ratios[p].push_back(medians[p] / percentile(mine, 0.5));
+      for (std::size_t p = 0; p < processes.size(); ++p)
+        ratios[p].push_back(medians[p] / percentile(mine, 0.5));
       ms.insert(ms.end(), mine.begin(), mine.end());
     }
     for (std::size_t p = 0; p < processes.size(); ++p)
       peers[processes[p]->name()] = {{"version", processes[p]->version()},
                                      {"latency_ms", latency_json(peer_ms[p])},
                                      {"throughput_per_s", 1000 / percentile(peer_ms[p], 0.5)},
-                                     {"ratio", {{"median", percentile(ratios[p], 0.5)}, {"p10", percentile(ratios[p], 0.1)}, {"p90", percentile(ratios[p], 0.9)}, {"rounds", o.rounds}}}};
+                                     {"ratio",
+                                      {{"median", percentile(ratios[p], 0.5)},
+                                       {"p10", percentile(ratios[p], 0.1)},
+                                       {"p90", percentile(ratios[p], 0.9)},
+                                       {"rounds", o.rounds}}}};
   }
   std::size_t different = 0;
   const double per_s = throughput(engine, o, shapes, runner, different);
 
-  Json json = {{"plan", o.plan}, {"threads", engine.threads()}, {"streams", o.streams}, {"shapes", shapes},
-               {"load_and_first_inference_ms", ready_ms}, {"first_inference_ms", first_ms}, {"latency_ms", latency_json(ms)},
-               {"throughput_per_s", per_s}, {"peers", peers}, {"max_difference", worst}, {"different_results", different},
-               {"tracing", false}, {"hazards", engine.hazards()}};
+  Json json = {{"plan", o.plan},
+               {"threads", engine.threads()},
+               {"streams", o.streams},
+               {"shapes", shapes},
+               {"load_and_first_inference_ms", ready_ms},
+               {"first_inference_ms", first_ms},
+               {"latency_ms", latency_json(ms)},
+               {"throughput_per_s", per_s},
+               {"peers", peers},
+               {"max_difference", worst},
+               {"different_results", different},
+               {"tracing", false},
+               {"hazards", engine.hazards()}};
   if (o.profile) {
-    for (const LayerTime& t : runner.context().profile(9)) json["layers"].push_back({{"name", t.name}, {"tactic", t.tactic}, {"us", t.us}});
+    for (const LayerTime& t : runner.context().profile(9))
+      json["layers"].push_back({{"name", t.name}, {"tactic", t.tactic}, {"us", t.us}});
   }
   if (o.json != "-") {
     const Json& l = json["latency_ms"];
-    fmt::print("latency     min {:.3f}  median {:.3f}  p90 {:.3f}  p99 {:.3f} ms, awaited, n = {}, {} threads\n", l["min"].get<double>(),
-               l["median"].get<double>(), l["p90"].get<double>(), l["p99"].get<double>(), ms.size(), engine.threads());
-    fmt::print("throughput  {:.1f} inferences/s with {} in flight on {} streams\n", per_s, o.streams * 2, o.streams);
-    fmt::print("start       load {:.1f} ms, first inference after {:.1f} ms\n", ready_ms - first_ms, ready_ms);
+    fmt::print(
+        "latency     min {:.3f}  median {:.3f}  p90 {:.3f}  p99 {:.3f} ms, awaited, n = {}, {} threads\n",
+        l["min"].get<double>(), l["median"].get<double>(), l["p90"].get<double>(), l["p99"].get<double>(),
+        ms.size(), engine.threads());
+    fmt::print("throughput  {:.1f} inferences/s with {} in flight on {} streams\n", per_s, o.streams * 2,
+               o.streams);
+    fmt::print("start       load {:.1f} ms, first inference after {:.1f} ms\n", ready_ms - first_ms,
+               ready_ms);
     for (const auto& [name, peer] : peers.items())
-      fmt::print("{:<11} median {:.3f} ms; headrace is {:.2f}x as fast (p10 {:.2f}, p90 {:.2f}, {} interleaved rounds)\n", name,
-                 peer["latency_ms"]["median"].get<double>(), peer["ratio"]["median"].get<double>(), peer["ratio"]["p10"].get<double>(),
-                 peer["ratio"]["p90"].get<double>(), o.rounds);
-    if (!peers.empty()) fmt::print("outputs     at most {:.2g} of the output's scale away from the peers\n", worst);
+      fmt::print(
+          "{:<11} median {:.3f} ms; headrace is {:.2f}x as fast (p10 {:.2f}, p90 {:.2f}, {} interleaved "
+          "rounds)\n",
+          name, peer["latency_ms"]["median"].get<double>(), peer["ratio"]["median"].get<double>(),
+          peer["ratio"]["p10"].get<double>(), peer["ratio"]["p90"].get<double>(), o.rounds);
+    if (!peers.empty())
+      fmt::print("outputs     at most {:.2g} of the output's scale away from the peers\n", worst);
     if (json.contains("layers")) {
       double sum = 0;
       for (const Json& t : json["layers"]) sum += t["us"].get<double>();
       for (const Json& t : json["layers"])
-        fmt::print("  {:10.1f} us {:5.1f} %  {:<28} {}\n", t["us"].get<double>(), 100 * t["us"].get<double>() / sum, t["tactic"].get<std::string>(), t["name"].get<std::string>());
+        fmt::print("  {:10.1f} us {:5.1f} %  {:<28} {}\n", t["us"].get<double>(),
+                   100 * t["us"].get<double>() / sum, t["tactic"].get<std::string>(),
+                   t["name"].get<std::string>());
       fmt::print("  {:10.1f} us  sum of the layers\n", sum);
     }
   }
@@ -235,19 +275,33 @@ void add_bench(CLI::App& app, int& exit) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("bench", "Measure a plan: awaited latency, throughput, ratios to peers");
   sub->add_option("plan", o->plan, "the plan file")->required();
-  CLI::Option* shapes = sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224, once for each input")->allow_extra_args(false);
-  sub->add_option("--batch", o->batch, "batch of every dynamic input")->check(CLI::PositiveNumber)->excludes(shapes);
+  CLI::Option* shapes = sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224, once for each input")
+                            ->allow_extra_args(false);
+  sub->add_option("--batch", o->batch, "batch of every dynamic input")
+      ->check(CLI::PositiveNumber)
+      ->excludes(shapes);
   sub->add_option("--threads", o->threads, "0: all usable cores")->check(CLI::Range(0, 1024));
-  sub->add_option("--streams", o->streams, "workers of the throughput part")->check(CLI::Range(1, 256))->capture_default_str();
-  CLI::Option* seconds = sub->add_option("--seconds", o->seconds, "how long to measure")->check(CLI::PositiveNumber)->capture_default_str();
-  sub->add_option("--iterations", o->iterations, "instead of --seconds")->check(CLI::PositiveNumber)->excludes(seconds);
+  sub->add_option("--streams", o->streams, "workers of the throughput part")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  CLI::Option* seconds = sub->add_option("--seconds", o->seconds, "how long to measure")
+                             ->check(CLI::PositiveNumber)
+                             ->capture_default_str();
+  sub->add_option("--iterations", o->iterations, "instead of --seconds")
+      ->check(CLI::PositiveNumber)
+      ->excludes(seconds);
   CLI::Option* onnx = sub->add_option("--onnx", o->onnx, "the model, for the peers");
-  CLI::Option* compare = sub->add_option("--compare", o->compare, "onnxruntime, openvino, or both with a comma")->needs(onnx);
+  CLI::Option* compare =
+      sub->add_option("--compare", o->compare, "onnxruntime, openvino, or both with a comma")->needs(onnx);
   compare->check(CLI::IsMember({"onnxruntime", "openvino", "onnxruntime,openvino", "openvino,onnxruntime"}));
   onnx->needs(compare);
-  sub->add_option("--rounds", o->rounds, "interleaved rounds of --compare")->check(CLI::Range(1, 1000))->capture_default_str()->needs(compare);
+  sub->add_option("--rounds", o->rounds, "interleaved rounds of --compare")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->needs(compare);
   sub->add_flag("--profile", o->profile, "time of each layer");
-  sub->add_flag("--check-hazards", o->check_hazards, "report unordered conflicting accesses; exit code 12 if any");
+  sub->add_flag("--check-hazards", o->check_hazards,
+                "report unordered conflicting accesses; exit code 12 if any");
   sub->add_option("--json", o->json, "write the figures as JSON ('-': standard output)");
   sub->callback([o, &exit] { exit = run(*o); });
 }

@@ -1,9 +1,8 @@
-#include <unistd.h>
-
 #include <chrono>
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -37,9 +36,15 @@ void run(const Options& o) {
   if (std::filesystem::is_directory(o.output))
     throw Error(ErrorCode::invalid_argument, fmt::format("--output '{}' is a folder; name a file", o.output));
   const auto begin = std::chrono::steady_clock::now();
-  BuildOptions options{.device = o.device, .profiles = {}, .opt_level = o.opt_level, .threads = o.threads,
-                       .timing_cache = o.timing_cache, .memory_budget_bytes = UINT64_MAX, .progress = nullptr,
-                       .extra_outputs = o.outputs, .disabled_passes = o.disabled};
+  BuildOptions options{.device = o.device,
+                       .profiles = {},
+                       .opt_level = o.opt_level,
+                       .threads = o.threads,
+                       .timing_cache = o.timing_cache,
+                       .memory_budget_bytes = UINT64_MAX,
+                       .progress = nullptr,
+                       .extra_outputs = o.outputs,
+                       .disabled_passes = o.disabled};
   if (!o.memory_budget.empty()) options.memory_budget_bytes = parse_bytes(o.memory_budget);
   if (!o.profiles.empty()) {
     auto& profile = options.profiles.emplace_back();
@@ -47,7 +52,8 @@ void run(const Options& o) {
       profile.push_back(parse_range(text));
       for (std::size_t i = 0; i + 1 < profile.size(); ++i)
         if (profile[i].input == profile.back().input)
-          throw Error(ErrorCode::invalid_argument, fmt::format("--profile names '{}' twice; give one range for it", profile[i].input));
+          throw Error(ErrorCode::invalid_argument,
+                      fmt::format("--profile names '{}' twice; give one range for it", profile[i].input));
     }
   }
   const bool terminal = isatty(2) != 0;
@@ -63,7 +69,8 @@ void run(const Options& o) {
   const double seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
   const Json described = Json::parse(plan.describe_json());
   const auto size = std::filesystem::file_size(o.output);
-  Json json = {{"plan", o.output}, {"seconds", seconds}, {"bytes", size}, {"layers", described["layers"].size()}};
+  Json json = {
+      {"plan", o.output}, {"seconds", seconds}, {"bytes", size}, {"layers", described["layers"].size()}};
   json["inputs"] = described["inputs"];
   json["outputs"] = described["outputs"];
   if (o.json != "-") {
@@ -73,7 +80,8 @@ void run(const Options& o) {
       for (const Json& layer : described["layers"]) {
         fmt::print("  {:<28} {}\n", layer["tactic"].get<std::string>(), layer["op"].get<std::string>());
         for (const Json& refused : layer["refused"])
-          fmt::print("      {}: {}\n", refused["tactic"].get<std::string>(), refused["reason"].get<std::string>());
+          fmt::print("      {}: {}\n", refused["tactic"].get<std::string>(),
+                     refused["reason"].get<std::string>());
       }
   }
   write_json(o.json, json);
@@ -85,16 +93,22 @@ void add_build(CLI::App& app, int&) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("build", "Make a plan from an ONNX model");
   sub->add_option("model", o->model, "the .onnx file")->required();
-  sub->add_option("-o,--output", o->output, "the plan file to write; replaced only when the build succeeds")->required();
+  sub->add_option("-o,--output", o->output, "the plan file to write; replaced only when the build succeeds")
+      ->required();
   sub->add_option("--device", o->device, "cpu, or reference (slow, exact loops)")->capture_default_str();
-  sub->add_option("--profile", o->profiles,
-                  "NAME=MIN:OPT:MAX, shapes like 1x3x224x224; '*=1:8:16' sets the batch of every dynamic input")
+  sub->add_option(
+         "--profile", o->profiles,
+         "NAME=MIN:OPT:MAX, shapes like 1x3x224x224; '*=1:8:16' sets the batch of every dynamic input")
       ->allow_extra_args(false);
   sub->add_option("--timing-cache", o->timing_cache, "file of measured times, read and merged");
-  sub->add_option("--opt-level", o->opt_level, "0: kernels by rule; 1: by timing")->check(CLI::Range(0, 5))->capture_default_str();
-  sub->add_option("--threads", o->threads, "threads to tune for; 0: all usable cores")->check(CLI::Range(0, 1024));
+  sub->add_option("--opt-level", o->opt_level, "0: kernels by rule; 1: by timing")
+      ->check(CLI::Range(0, 5))
+      ->capture_default_str();
+  sub->add_option("--threads", o->threads, "threads to tune for; 0: all usable cores")
+      ->check(CLI::Range(0, 1024));
   sub->add_option("--memory-budget", o->memory_budget, "refuse a plan whose weights need more: 4G, 512M");
-  sub->add_option("--extra-output", o->outputs, "expose this tensor as a further output")->allow_extra_args(false);
+  sub->add_option("--extra-output", o->outputs, "expose this tensor as a further output")
+      ->allow_extra_args(false);
   sub->add_option("--disable-pass", o->disabled, "skip this pass")->allow_extra_args(false);
   sub->add_flag("-v,--verbose", o->verbose, "list layers, tactics, and why others were refused");
   sub->add_option("--json", o->json, "write the summary as JSON ('-': standard output)");

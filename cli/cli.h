@@ -7,8 +7,9 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
-#include <headrace/headrace.h>
 #include <nlohmann/json.hpp>
+
+#include <headrace/headrace.h>
 
 namespace headrace::cli {
 
@@ -18,7 +19,7 @@ using Json = nlohmann::ordered_json;
 enum Exit : int {
   kOk = 0,
   kInternal = 1,
-  kUsage = 2,         ///< flags
+  kUsage = 2,  ///< flags
   kInvalidArgument = 3,
   kInvalidModel = 4,
   kUnsupported = 5,
@@ -27,8 +28,8 @@ enum Exit : int {
   kOutOfMemory = 8,
   kDevice = 9,
   kMisuse = 10,
-  kMismatch = 11,     ///< verify, bench: outputs differ
-  kHazard = 12,       ///< --check-hazards found something
+  kMismatch = 11,  ///< verify, bench: outputs differ
+  kHazard = 12,    ///< --check-hazards found something
   kCancelled = 13,
 };
 int exit_code(ErrorCode code);

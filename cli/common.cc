@@ -28,7 +28,8 @@ int exit_code(ErrorCode code) {
 
 Shape parse_shape(const std::string& text) {
   const auto bad = [&] {
-    return Error(ErrorCode::invalid_argument, fmt::format("'{}' is not a shape; write extents with 'x' between: 1x3x224x224", text));
+    return Error(ErrorCode::invalid_argument,
+                 fmt::format("'{}' is not a shape; write extents with 'x' between: 1x3x224x224", text));
   };
   Shape shape;
   std::size_t i = 0;
@@ -55,9 +56,14 @@ std::uint64_t parse_bytes(const std::string& text) {
     used = 0;
   }
   const std::string unit = text.substr(used);
-  const double factor = unit.empty() || unit == "B" ? 1 : unit == "K" ? 1024.0 : unit == "M" ? 1048576.0 : unit == "G" ? 1073741824.0 : 0;
+  const double factor = unit.empty() || unit == "B" ? 1
+                        : unit == "K"               ? 1024.0
+                        : unit == "M"               ? 1048576.0
+                        : unit == "G"               ? 1073741824.0
+                                                    : 0;
   if (used == 0 || !(value >= 0) || factor == 0 || value * factor > 1e18)
-    throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is not a number of bytes; write 4G, 512M, 100K or 1234", text));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("'{}' is not a number of bytes; write 4G, 512M, 100K or 1234", text));
   return static_cast<std::uint64_t>(value * factor);
 }
 
@@ -78,7 +84,9 @@ void write_json(const std::string& path, const Json& json) {
   std::ofstream file(path);
   file << text;
   file.flush();
-  if (!file) throw Error(ErrorCode::io, fmt::format("could not write '{}'; check the folder and its permissions", path));
+  if (!file)
+    throw Error(ErrorCode::io,
+                fmt::format("could not write '{}'; check the folder and its permissions", path));
 }
 
 Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
@@ -93,21 +101,36 @@ Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
   switch (dtype) {
     case DType::f32: fill(tensor.as<float>(), [&] { return static_cast<float>(2 * unit() - 1); }); break;
     case DType::f64: fill(tensor.as<double>(), [&] { return 2 * unit() - 1; }); break;
-    case DType::f16: fill(tensor.as<Half>(), [&] { return to_half(static_cast<float>(2 * unit() - 1)); }); break;
-    case DType::i8: fill(tensor.as<std::int8_t>(), [&] { return static_cast<std::int8_t>(integer()); }); break;
-    case DType::i16: fill(tensor.as<std::int16_t>(), [&] { return static_cast<std::int16_t>(integer()); }); break;
+    case DType::f16:
+      fill(tensor.as<Half>(), [&] { return to_half(static_cast<float>(2 * unit() - 1)); });
+      break;
+    case DType::i8:
+      fill(tensor.as<std::int8_t>(), [&] { return static_cast<std::int8_t>(integer()); });
+      break;
+    case DType::i16:
+      fill(tensor.as<std::int16_t>(), [&] { return static_cast<std::int16_t>(integer()); });
+      break;
     case DType::i32: fill(tensor.as<std::int32_t>(), integer); break;
     case DType::i64: fill(tensor.as<std::int64_t>(), integer); break;
-    case DType::u8: fill(tensor.as<std::uint8_t>(), [&] { return static_cast<std::uint8_t>(integer()); }); break;
-    case DType::u16: fill(tensor.as<std::uint16_t>(), [&] { return static_cast<std::uint16_t>(integer()); }); break;
-    case DType::u32: fill(tensor.as<std::uint32_t>(), [&] { return static_cast<std::uint32_t>(integer()); }); break;
-    case DType::u64: fill(tensor.as<std::uint64_t>(), [&] { return static_cast<std::uint64_t>(integer()); }); break;
+    case DType::u8:
+      fill(tensor.as<std::uint8_t>(), [&] { return static_cast<std::uint8_t>(integer()); });
+      break;
+    case DType::u16:
+      fill(tensor.as<std::uint16_t>(), [&] { return static_cast<std::uint16_t>(integer()); });
+      break;
+    case DType::u32:
+      fill(tensor.as<std::uint32_t>(), [&] { return static_cast<std::uint32_t>(integer()); });
+      break;
+    case DType::u64:
+      fill(tensor.as<std::uint64_t>(), [&] { return static_cast<std::uint64_t>(integer()); });
+      break;
     case DType::boolean: fill(tensor.as<bool>(), [&] { return random() % 2 == 1; }); break;
   }
   return tensor;
 }
 
-ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments, std::int64_t batch) {
+ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments,
+                       std::int64_t batch) {
   ShapeMap shapes;
   bool batched = false;
   for (const TensorInfo& info : engine.inputs()) {
@@ -122,12 +145,14 @@ ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& ass
     shapes[info.name] = shape;
   }
   if (batch > 0 && !batched)
-    throw Error(ErrorCode::invalid_argument, "--batch does not apply: no input of this model has a dynamic first axis");
+    throw Error(ErrorCode::invalid_argument,
+                "--batch does not apply: no input of this model has a dynamic first axis");
   for (const std::string& text : assignments) {
     auto [name, value] = split_assignment(text, "--shapes");
     const auto it = shapes.find(name);
     if (it == shapes.end())
-      throw Error(ErrorCode::invalid_argument, fmt::format("the plan has no input '{}'; `headrace inspect` lists them", name));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("the plan has no input '{}'; `headrace inspect` lists them", name));
     it->second = parse_shape(value);
   }
   return shapes;

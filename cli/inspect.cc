@@ -14,7 +14,8 @@ bool is_plan(const std::string& path) {
   char magic[8] = {};
   file.read(magic, 8);
   const auto seen = static_cast<std::size_t>(file.gcount());
-  return seen > 0 && std::string_view("HEADRACE").starts_with(std::string_view(magic, seen));  // also a truncated plan
+  return seen > 0 &&
+         std::string_view("HEADRACE").starts_with(std::string_view(magic, seen));  // also a truncated plan
 }
 
 std::string shapes_of(const Json& tensors) {
@@ -27,21 +28,24 @@ void inspect_plan(const std::string& path, bool verbose, const std::string& json
   const Json json = Json::parse(PlanFile::load(path).describe_json());
   write_json(json_path, json);
   if (json_path == "-") return;
-  fmt::print("{}: plan format {}, device {} ({}), tuned for {} threads\n", path, json["format_version"].get<int>(),
-             json["device"].get<std::string>(), json["device_model"].get<std::string>(), json["threads"].get<int>());
+  fmt::print("{}: plan format {}, device {} ({}), tuned for {} threads\n", path,
+             json["format_version"].get<int>(), json["device"].get<std::string>(),
+             json["device_model"].get<std::string>(), json["threads"].get<int>());
   for (const char* kind : {"inputs", "outputs"})
     for (const Json& t : json[kind])
       fmt::print("  {:<8} {:<24} {} {}\n", kind, t["name"].get<std::string>(), t["dtype"].get<std::string>(),
                  t["shape"].get<std::string>());
   for (const Json& profile : json["profiles"])
     for (const Json& range : profile)
-      fmt::print("  profile  {:<24} min {} opt {} max {}\n", range["input"].get<std::string>(), range["min"].dump(),
-                 range["opt"].dump(), range["max"].dump());
+      fmt::print("  profile  {:<24} min {} opt {} max {}\n", range["input"].get<std::string>(),
+                 range["min"].dump(), range["opt"].dump(), range["max"].dump());
   fmt::print("  weights  {:.2f} MB; {} tensors, {} of them views without memory of their own\n",
-             json["memory_bytes"]["weights"].get<double>() / 1e6, json["tensors"].get<int>(), json["views"].get<int>());
+             json["memory_bytes"]["weights"].get<double>() / 1e6, json["tensors"].get<int>(),
+             json["views"].get<int>());
   if (const Json& memory = json["memory_bytes"]; memory.contains("activations"))
     fmt::print("  memory   at opt shapes: activations {:.2f} MB, inputs {:.2f} MB, outputs {:.2f} MB\n",
-               memory["activations"].get<double>() / 1e6, memory["inputs"].get<double>() / 1e6, memory["outputs"].get<double>() / 1e6);
+               memory["activations"].get<double>() / 1e6, memory["inputs"].get<double>() / 1e6,
+               memory["outputs"].get<double>() / 1e6);
   int index = 0;
   for (const Json& layer : json["layers"]) {
     std::string origin = layer["origins"].empty() ? "" : layer["origins"][0].get<std::string>();
@@ -51,7 +55,8 @@ void inspect_plan(const std::string& path, bool verbose, const std::string& json
     if (!verbose) continue;
     fmt::print("       {}\n", layer["op"].get<std::string>());
     for (const Json& t : layer["tried"])
-      fmt::print("       tried   {} [{}]: {:.1f} us\n", t["tactic"].get<std::string>(), t["choice"].get<std::string>(), t["us"].get<double>());
+      fmt::print("       tried   {} [{}]: {:.1f} us\n", t["tactic"].get<std::string>(),
+                 t["choice"].get<std::string>(), t["us"].get<double>());
     for (const Json& r : layer["refused"])
       fmt::print("       refused {}: {}\n", r["tactic"].get<std::string>(), r["reason"].get<std::string>());
   }
@@ -87,13 +92,18 @@ void add_env(CLI::App& app, int&) {
     for (std::string line; std::getline(cpu, line) && model.empty();)
       if (line.starts_with("model name")) model = line.substr(line.find(':') + 2);
     const auto operators = supported_operators();
-    const Json json = {{"headrace", std::string(version())}, {"compiler", __VERSION__}, {"cpu", model},
-                       {"cores", std::thread::hardware_concurrency()}, {"devices", {"cpu", "reference"}},
+    const Json json = {{"headrace", std::string(version())},
+                       {"compiler", __VERSION__},
+                       {"cpu", model},
+                       {"cores", std::thread::hardware_concurrency()},
+                       {"devices", {"cpu", "reference"}},
                        {"onnx_operators", operators}};
     write_json(*json_path, json);
     if (*json_path == "-") return;
-    fmt::print("headrace {}\ncompiler {}\ncpu      {}, {} cores\ndevices  cpu, reference\nonnx     {} operators, opset 7 to 28:\n",
-               version(), __VERSION__, model, std::thread::hardware_concurrency(), operators.size());
+    fmt::print(
+        "headrace {}\ncompiler {}\ncpu      {}, {} cores\ndevices  cpu, reference\nonnx     {} operators, "
+        "opset 7 to 28:\n",
+        version(), __VERSION__, model, std::thread::hardware_concurrency(), operators.size());
     std::string line = "        ";
     for (const std::string& name : operators) {
       if (line.size() + name.size() > 100) {

@@ -18,9 +18,11 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 done; 1 internal error; 2 wrong flags; 3 invalid argument or input; 4 invalid model;\n"
-      "5 unsupported model; 6 invalid plan; 7 file error; 8 out of memory or over budget; 9 device; 10 misuse;\n"
+      "5 unsupported model; 6 invalid plan; 7 file error; 8 out of memory or over budget; 9 device; 10 "
+      "misuse;\n"
       "11 outputs differ; 12 hazards found; 13 cancelled.\n"
-      "`headrace COMMAND --help` explains each command. Every command takes --json FILE ('-': standard output).");
+      "`headrace COMMAND --help` explains each command. Every command takes --json FILE ('-': standard "
+      "output).");
   int exit = cli::kOk;
   cli::add_build(app, exit);
   cli::add_run(app, exit);
@@ -40,7 +42,9 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "headrace: error ({}): {}\n", to_string(e.code()), e.what());
     return cli::exit_code(e.code());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "headrace: error (out_of_memory): the machine has no memory left for this; try smaller shapes\n");
+    fmt::print(
+        stderr,
+        "headrace: error (out_of_memory): the machine has no memory left for this; try smaller shapes\n");
     return cli::kOutOfMemory;
   } catch (const std::exception& e) {
     fmt::print(stderr, "headrace: internal error: {}\n", e.what());

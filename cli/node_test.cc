@@ -1,5 +1,6 @@
-// Hidden command for tests/onnx/node_tests.py: each folder holds model.onnx and test_data_set_N/{input,output}_I.pb.
-// Every model goes through build -> save -> load -> run; one line of JSON per folder is flushed as it ends.
+// Hidden command for tests/onnx/node_tests.py: each folder holds model.onnx and
+// test_data_set_N/{input,output}_I.pb. Every model goes through build -> save -> load -> run; one line of
+// JSON per folder is flushed as it ends.
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -26,13 +27,16 @@ double element(const ConstTensorView& t, std::size_t i) {
 }
 
 /// Empty when equal enough, else what differs.
-std::string compare(const ConstTensorView& ours, const ConstTensorView& expected, const Tolerance& tolerance) {
+std::string compare(const ConstTensorView& ours, const ConstTensorView& expected,
+                    const Tolerance& tolerance) {
   if (ours.dtype() != expected.dtype())
     return fmt::format("dtype {} instead of {}", to_string(ours.dtype()), to_string(expected.dtype()));
   if (ours.shape() != expected.shape())
     return fmt::format("shape {} instead of {}", to_string(ours.shape()), to_string(expected.shape()));
   if (!is_float(ours.dtype()))
-    return std::equal(ours.data(), ours.data() + ours.size_bytes(), expected.data()) ? "" : "integer values differ";
+    return std::equal(ours.data(), ours.data() + ours.size_bytes(), expected.data())
+               ? ""
+               : "integer values differ";
   const auto count = static_cast<std::size_t>(element_count(ours.shape()));
   for (std::size_t i = 0; i < count; ++i) {
     const double a = element(ours, i), b = element(expected, i);
@@ -91,7 +95,10 @@ void run(const std::string& list, const std::string& json_path, const std::strin
       status = "error";
       message = e.what();
     }
-    out << Json({{"dir", folder}, {"status", status}, {"message", message}}).dump(-1, ' ', false, Json::error_handler_t::replace) << "\n" << std::flush;
+    out << Json({{"dir", folder}, {"status", status}, {"message", message}})
+               .dump(-1, ' ', false, Json::error_handler_t::replace)
+        << "\n"
+        << std::flush;
   }
   std::error_code ignored;
   fs::remove_all(scratch, ignored);

@@ -12,7 +12,8 @@ namespace headrace::cli {
 
 class Peer {
  public:
-  /// Starts the process and loads the model. Error(unsupported) when Python or the peer is not there, and how to get it.
+  /// Starts the process and loads the model. Error(unsupported) when Python or the peer is not there, and how
+  /// to get it.
   Peer(const std::string& name, const std::string& onnx, int threads);
   ~Peer();
   Peer(const Peer&) = delete;

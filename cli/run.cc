@@ -46,7 +46,10 @@ Json summary(const NamedTensor& result) {
 }
 
 int run(const Options& o) {
-  LoadOptions load{.device = {}, .threads = o.threads, .memory_budget_bytes = UINT64_MAX, .check_hazards = o.check_hazards};
+  LoadOptions load{.device = {},
+                   .threads = o.threads,
+                   .memory_budget_bytes = UINT64_MAX,
+                   .check_hazards = o.check_hazards};
   if (!o.memory_budget.empty()) load.memory_budget_bytes = parse_bytes(o.memory_budget);
   const Engine engine = Engine::load(o.plan, load);
   std::vector<NamedTensor> tensors;
@@ -60,14 +63,17 @@ int run(const Options& o) {
   const ShapeMap shapes = choose_shapes(engine, o.shapes, o.batch);
   for (const std::string& text : o.shapes)
     if (const std::string name = split_assignment(text, "--shapes").first; given(name))
-      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' has a file, which has a shape; drop its --shapes", name));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("input '{}' has a file, which has a shape; drop its --shapes", name));
   std::uint64_t seed = o.seed;
   for (const TensorInfo& info : engine.inputs()) {
     if (given(info.name)) continue;
     if (!o.seeded)
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("input '{}' ({} {}) is missing; give --input '{}=FILE.npy', or --seed N for random inputs",
-                              info.name, to_string(info.dtype), info.shape_text, info.name));
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format(
+              "input '{}' ({} {}) is missing; give --input '{}=FILE.npy', or --seed N for random inputs",
+              info.name, to_string(info.dtype), info.shape_text, info.name));
     tensors.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
   }
   std::vector<NamedView> views;
@@ -78,7 +84,9 @@ int run(const Options& o) {
   if (!o.output.empty()) {
     std::error_code failed;
     std::filesystem::create_directories(o.output, failed);
-    if (failed) throw Error(ErrorCode::io, fmt::format("could not make the folder '{}': {}", o.output, failed.message()));
+    if (failed)
+      throw Error(ErrorCode::io,
+                  fmt::format("could not make the folder '{}': {}", o.output, failed.message()));
   }
   for (const NamedTensor& result : results) {
     Json item = summary(result);
@@ -90,7 +98,8 @@ int run(const Options& o) {
     if (o.json != "-") {
       fmt::print("{} {} {}", result.name, to_string(result.tensor.dtype()), to_string(result.tensor.shape()));
       if (item.contains("mean"))
-        fmt::print("  min {:.6g}  mean {:.6g}  max {:.6g}", item["min"].get<double>(), item["mean"].get<double>(), item["max"].get<double>());
+        fmt::print("  min {:.6g}  mean {:.6g}  max {:.6g}", item["min"].get<double>(),
+                   item["mean"].get<double>(), item["max"].get<double>());
       if (item.contains("file")) fmt::print("  -> {}", item["file"].get<std::string>());
       fmt::print("\n");
     }
@@ -110,13 +119,18 @@ void add_run(CLI::App& app, int& exit) {
   sub->add_option("plan", o->plan, "the plan file")->required();
   sub->add_option("--input", o->inputs, "NAME=FILE.npy, once for each input")->allow_extra_args(false);
   CLI::Option* seed = sub->add_option("--seed", o->seed, "random inputs where no file is given");
-  CLI::Option* shapes =
-      sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224: shape of a random input")->needs(seed)->allow_extra_args(false);
-  sub->add_option("--batch", o->batch, "batch of random inputs")->needs(seed)->check(CLI::PositiveNumber)->excludes(shapes);
+  CLI::Option* shapes = sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224: shape of a random input")
+                            ->needs(seed)
+                            ->allow_extra_args(false);
+  sub->add_option("--batch", o->batch, "batch of random inputs")
+      ->needs(seed)
+      ->check(CLI::PositiveNumber)
+      ->excludes(shapes);
   sub->add_option("--output", o->output, "folder that gets one NAME.npy per output ('/' written as '_')");
   sub->add_option("--threads", o->threads, "0: all usable cores")->check(CLI::Range(0, 1024));
   sub->add_option("--memory-budget", o->memory_budget, "refuse what needs more: 4G, 512M");
-  sub->add_flag("--check-hazards", o->check_hazards, "report unordered conflicting accesses; exit code 12 if any");
+  sub->add_flag("--check-hazards", o->check_hazards,
+                "report unordered conflicting accesses; exit code 12 if any");
   sub->add_option("--json", o->json, "write a summary as JSON ('-': standard output)");
   sub->callback([o, seed, &exit] {
     o->seeded = seed->count() > 0;

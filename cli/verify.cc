@@ -67,11 +67,13 @@ Difference compare(const std::string& name, const Tensor& ours, const Tensor& th
 /// Origins of layers are "name (Op)"; their first output tensors are what --per-layer compares.
 std::vector<std::string> layer_outputs(const std::string& model) {
   std::vector<std::string> names;
-  const Json plan = Json::parse(build(model, {.device = "reference", .opt_level = 0, .disabled_passes = {}}).describe_json());
+  const Json plan = Json::parse(
+      build(model, {.device = "reference", .opt_level = 0, .disabled_passes = {}}).describe_json());
   for (const Json& layer : plan["layers"])
     if (layer.contains("outputs"))
       for (const Json& out : layer["outputs"])
-        if (!out["name"].get<std::string>().empty() && !out["name"].get<std::string>().starts_with("%")) names.push_back(out["name"]);
+        if (!out["name"].get<std::string>().empty() && !out["name"].get<std::string>().starts_with("%"))
+          names.push_back(out["name"]);
   return names;
 }
 
@@ -85,7 +87,8 @@ int run(const Options& o) {
   std::uint64_t seed = o.seed;
   std::vector<NamedTensor> inputs;
   std::vector<NamedView> views;
-  for (const TensorInfo& info : engine.inputs()) inputs.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
+  for (const TensorInfo& info : engine.inputs())
+    inputs.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
   for (const NamedTensor& t : inputs) views.push_back({t.name, t.tensor.view()});
   Context context{engine};
   const std::vector<NamedTensor> ours = context.infer(views);
@@ -99,7 +102,8 @@ int run(const Options& o) {
     Context reference_context{reference};
     for (NamedTensor& t : reference_context.infer(views)) theirs.emplace(t.name, std::move(t.tensor));
   }
-  Json json = {{"model", o.model}, {"against", o.against}, {"tolerance", o.tolerance}, {"outputs", Json::array()}};
+  Json json = {
+      {"model", o.model}, {"against", o.against}, {"tolerance", o.tolerance}, {"outputs", Json::array()}};
   std::string first;
   std::size_t compared = 0;
   for (const NamedTensor& mine : ours) {
@@ -109,15 +113,23 @@ int run(const Options& o) {
     const Difference d = compare(mine.name, mine.tensor, it->second);
     const bool bad = !(d.relative() <= o.tolerance);
     if (bad && first.empty()) first = d.name;
-    json["outputs"].push_back({{"name", d.name}, {"max_error", d.max_error}, {"mean_error", d.mean_error}, {"scale", d.scale}, {"relative", d.relative()}, {"ok", !bad}});
+    json["outputs"].push_back({{"name", d.name},
+                               {"max_error", d.max_error},
+                               {"mean_error", d.mean_error},
+                               {"scale", d.scale},
+                               {"relative", d.relative()},
+                               {"ok", !bad}});
     if (o.json != "-")
-      fmt::print("{} {:<40} max {:.3g} (element {}), mean {:.3g}, scale {:.3g}, relative {:.3g}\n", bad ? "DIFFERS" : "ok     ", d.name, d.max_error, d.worst_index, d.mean_error, d.scale, d.relative());
+      fmt::print("{} {:<40} max {:.3g} (element {}), mean {:.3g}, scale {:.3g}, relative {:.3g}\n",
+                 bad ? "DIFFERS" : "ok     ", d.name, d.max_error, d.worst_index, d.mean_error, d.scale,
+                 d.relative());
   }
   if (compared == 0) throw Error(ErrorCode::internal, "no output has a counterpart to compare with");
   json["first_diverging"] = first;
   write_json(o.json, json);
   if (first.empty()) return kOk;
-  fmt::print(stderr, "headrace: '{}' is the first that differs from {} by more than {:g} of its scale\n", first, o.against, o.tolerance);
+  fmt::print(stderr, "headrace: '{}' is the first that differs from {} by more than {:g} of its scale\n",
+             first, o.against, o.tolerance);
   return kMismatch;
 }
 
@@ -125,14 +137,23 @@ int run(const Options& o) {
 
 void add_verify(CLI::App& app, int& exit) {
   auto o = std::make_shared<Options>();
-  CLI::App* sub = app.add_subcommand("verify", "Check a model's plan against the reference loops or ONNX Runtime");
+  CLI::App* sub =
+      app.add_subcommand("verify", "Check a model's plan against the reference loops or ONNX Runtime");
   sub->add_option("model", o->model, "the .onnx file")->required();
-  sub->add_option("--against", o->against, "reference or onnxruntime")->check(CLI::IsMember({"reference", "onnxruntime"}))->capture_default_str();
-  CLI::Option* shapes = sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224, once for each input")->allow_extra_args(false);
-  sub->add_option("--batch", o->batch, "batch of every dynamic input")->check(CLI::PositiveNumber)->excludes(shapes);
+  sub->add_option("--against", o->against, "reference or onnxruntime")
+      ->check(CLI::IsMember({"reference", "onnxruntime"}))
+      ->capture_default_str();
+  CLI::Option* shapes = sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224, once for each input")
+                            ->allow_extra_args(false);
+  sub->add_option("--batch", o->batch, "batch of every dynamic input")
+      ->check(CLI::PositiveNumber)
+      ->excludes(shapes);
   sub->add_option("--seed", o->seed, "of the random inputs")->capture_default_str();
-  sub->add_option("--tolerance", o->tolerance, "largest error over the output's scale")->check(CLI::PositiveNumber)->capture_default_str();
-  sub->add_flag("--per-layer", o->per_layer, "compare intermediate tensors too, and name the first that differs");
+  sub->add_option("--tolerance", o->tolerance, "largest error over the output's scale")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  sub->add_flag("--per-layer", o->per_layer,
+                "compare intermediate tensors too, and name the first that differs");
   sub->add_option("--json", o->json, "write it as JSON ('-': standard output)");
   sub->callback([o, &exit] { exit = run(*o); });
 }

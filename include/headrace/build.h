@@ -3,8 +3,8 @@
 //   hr::PlanFile plan = hr::build("resnet18.onnx", {.profiles = {{{"*", {1}, {8}, {16}}}}});
 //   plan.save("resnet18.plan");
 //
-// Needs the library headrace_build. `build` is a pure function of model, options and timing cache; it may run in
-// several threads at once. A failing build leaves no file behind.
+// Needs the library headrace_build. `build` is a pure function of model, options and timing cache; it may run
+// in several threads at once. A failing build leaves no file behind.
 #pragma once
 
 #include <cstdint>
@@ -17,23 +17,24 @@
 
 namespace headrace {
 
-/// Allowed extents of one input: min <= actual <= max, tuned for opt. `input` "*": one extent each, for axis 0 of every
-/// input whose axis 0 is dynamic.
+/// Allowed extents of one input: min <= actual <= max, tuned for opt. `input` "*": one extent each, for axis
+/// 0 of every input whose axis 0 is dynamic.
 struct ShapeRange {
   std::string input;
   Shape min, opt, max;
 };
 
 struct BuildOptions {
-  std::string device = "cpu";                        ///< "cpu" or "reference"
-  std::vector<std::vector<ShapeRange>> profiles;     ///< empty: every dynamic extent from 1 to 1048576
-  int opt_level = 1;                                 ///< 0: kernels by rule; 1: by timing
-  int threads = 0;                                   ///< to tune for; 0: all usable cores
-  std::string timing_cache;                          ///< file, read and merged; "": none
+  std::string device = "cpu";                     ///< "cpu" or "reference"
+  std::vector<std::vector<ShapeRange>> profiles;  ///< empty: every dynamic extent from 1 to 1048576
+  int opt_level = 1;                              ///< 0: kernels by rule; 1: by timing
+  int threads = 0;                                ///< to tune for; 0: all usable cores
+  std::string timing_cache;                       ///< file, read and merged; "": none
   std::uint64_t memory_budget_bytes = UINT64_MAX;
-  /// Called from the building thread with a stage name and its share done in [0, 1]; false cancels: Error(cancelled).
+  /// Called from the building thread with a stage name and its share done in [0, 1]; false cancels:
+  /// Error(cancelled).
   std::function<bool(std::string_view, double)> progress;
-  std::vector<std::string> extra_outputs;            ///< tensors to expose as further outputs
+  std::vector<std::string> extra_outputs;  ///< tensors to expose as further outputs
   std::vector<std::string> disabled_passes;
 };
 

@@ -1,8 +1,8 @@
 // The one exception type of headrace.
 //
-// Every failure that a caller can meet arrives as `headrace::Error`: a code for programs, a message for people
-// (what is wrong, where, what to do), and context frames that the layers add on the way up, innermost first.
-// Thread-safe to copy and to carry in std::exception_ptr.
+// Every failure that a caller can meet arrives as `headrace::Error`: a code for programs, a message for
+// people (what is wrong, where, what to do), and context frames that the layers add on the way up, innermost
+// first. Thread-safe to copy and to carry in std::exception_ptr.
 #pragma once
 
 #include <stdexcept>

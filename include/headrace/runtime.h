@@ -2,11 +2,12 @@
 //
 //   hr::Engine  engine = hr::Engine::load("resnet18.plan");
 //   hr::Context context{engine};
-//   std::vector<hr::NamedTensor> out = context.infer({{"input0", view}});     // blocking, inline on this thread
+//   std::vector<hr::NamedTensor> out = context.infer({{"input0", view}});     // blocking, inline on this
+//   thread
 //
-// Thread safety: Plan and Engine are immutable handles, free to copy and to use from any thread. A Context serves one
-// thread at a time; a second one gets Error(misuse). For many inferences in flight use Session (session.h).
-// Needs only the library headrace_runtime.
+// Thread safety: Plan and Engine are immutable handles, free to copy and to use from any thread. A Context
+// serves one thread at a time; a second one gets Error(misuse). For many inferences in flight use Session
+// (session.h). Needs only the library headrace_runtime.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +31,10 @@ class Context;
 }  // namespace runtime
 
 struct LoadOptions {
-  std::string device;                                 ///< "": the plan's own
-  int threads = 0;                                    ///< CPU threads per inference; 0: all usable cores
-  std::uint64_t memory_budget_bytes = UINT64_MAX;     ///< refuse plans (and shapes) that need more
-  bool check_hazards = false;                         ///< watch every operand; reported by Engine::hazards()
+  std::string device;                              ///< "": the plan's own
+  int threads = 0;                                 ///< CPU threads per inference; 0: all usable cores
+  std::uint64_t memory_budget_bytes = UINT64_MAX;  ///< refuse plans (and shapes) that need more
+  bool check_hazards = false;                      ///< watch every operand; reported by Engine::hazards()
 };
 
 /// A plan in memory: what `build` makes and `Engine::load` takes. Cheap to copy (shared, immutable).
@@ -41,7 +42,8 @@ class PlanFile {
  public:
   /// Verifies everything; Error(io), Error(invalid_plan), Error(out_of_memory).
   static PlanFile load(const std::string& path, std::uint64_t memory_budget_bytes = UINT64_MAX);
-  static PlanFile from_bytes(std::span<const std::byte> bytes, std::uint64_t memory_budget_bytes = UINT64_MAX);
+  static PlanFile from_bytes(std::span<const std::byte> bytes,
+                             std::uint64_t memory_budget_bytes = UINT64_MAX);
   explicit PlanFile(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
   /// Atomic: an existing file stays untouched when anything fails.
   void save(const std::string& path) const;
@@ -58,9 +60,9 @@ class PlanFile {
 struct TensorInfo {
   std::string name;
   DType dtype = DType::f32;
-  std::string shape_text;   ///< "Nx3x224x224"
-  Shape shape;              ///< -1 where the extent is not fixed
-  Shape min, opt, max;      ///< inputs: the profile's range
+  std::string shape_text;  ///< "Nx3x224x224"
+  Shape shape;             ///< -1 where the extent is not fixed
+  Shape min, opt, max;     ///< inputs: the profile's range
 };
 
 class Engine {
@@ -98,13 +100,14 @@ class Context {
   /// Does all lazy work for these input shapes, so that `infer` with them neither allocates nor compiles.
   /// Returns the outputs' shapes.
   ShapeMap prepare(const ShapeMap& shapes);
-  /// Blocking, on this thread. Every input by name, any order. Error(invalid_argument) names what does not fit.
+  /// Blocking, on this thread. Every input by name, any order. Error(invalid_argument) names what does not
+  /// fit.
   [[nodiscard]] std::vector<NamedTensor> infer(std::span<const NamedView> inputs);
   [[nodiscard]] std::vector<NamedTensor> infer(std::initializer_list<NamedView> inputs) {
     return infer(std::span(inputs.begin(), inputs.size()));
   }
-  /// The same into the caller's memory, one view per output in the order of Engine::outputs(), of exactly the shapes
-  /// that prepare returned. No allocation once the shapes are prepared.
+  /// The same into the caller's memory, one view per output in the order of Engine::outputs(), of exactly the
+  /// shapes that prepare returned. No allocation once the shapes are prepared.
   void infer(std::span<const NamedView> inputs, std::span<const TensorView> outputs);
   /// Time of each step at the shapes prepared last, on random inputs: median of `repeats`.
   std::vector<LayerTime> profile(int repeats);

@@ -4,13 +4,14 @@
 //   hr::InputLease in = session.acquire({{"input0", {1, 3, 224, 224}}});   // memory that nobody else touches
 //   fill(in["input0"].as<float>());
 //   hr::Ticket ticket = session.submit(std::move(in), {.tag = frame_id});
-//   hr::OutputLease out = ticket.get();                                    // waits; the only way to the numbers
-//   use(out["output0"].as<float>(), out.tag());                            // re-used only after `out` is gone
+//   hr::OutputLease out = ticket.get();                                    // waits; the only way to the
+//   numbers use(out["output0"].as<float>(), out.tag());                            // re-used only after
+//   `out` is gone
 //
 // Nothing is readable before it is ready, and nothing is writable while it is in flight: leases move.
-// Thread safety: every member of Session and Ticket may be called from any thread. A lease belongs to one thread at a
-// time. Leases and tickets may outlive the Session object.
-// On a CPU device the leases are the memory that the kernels read and write: nothing is copied.
+// Thread safety: every member of Session and Ticket may be called from any thread. A lease belongs to one
+// thread at a time. Leases and tickets may outlive the Session object. On a CPU device the leases are the
+// memory that the kernels read and write: nothing is copied.
 #pragma once
 
 #include <chrono>
@@ -36,19 +37,21 @@ enum class Overflow : std::uint8_t {
 };
 
 struct SessionOptions {
-  int slots = 3;      ///< input slots, and output slots: how many inferences may be in flight or held
-  int streams = 1;    ///< workers, each with a context and a team of threads of its own
-  int threads = 0;    ///< team size per stream; 0: the engine's threads divided by streams, at least 1
+  int slots = 3;    ///< input slots, and output slots: how many inferences may be in flight or held
+  int streams = 1;  ///< workers, each with a context and a team of threads of its own
+  int threads = 0;  ///< team size per stream; 0: the engine's threads divided by streams, at least 1
   Overflow overflow = Overflow::block;
 };
 
 class Ticket;
 struct SubmitOptions {
-  std::uint64_t tag = 0;                   ///< comes back with the result
-  std::function<void(Ticket)> callback{};  ///< called once on a worker when the ticket is ready; must not block long
+  std::uint64_t tag = 0;  ///< comes back with the result
+  std::function<void(Ticket)>
+      callback{};  ///< called once on a worker when the ticket is ready; must not block long
 };
 
-/// Exclusive, writable input memory of one future inference. Returned unused when it is destroyed without submit.
+/// Exclusive, writable input memory of one future inference. Returned unused when it is destroyed without
+/// submit.
 class InputLease {
  public:
   InputLease(InputLease&&) noexcept;
@@ -95,8 +98,8 @@ class Ticket {
   Ticket(Ticket&&) noexcept;
   Ticket& operator=(Ticket&&) noexcept;
   ~Ticket();
-  bool ready() const;                                  ///< never blocks; true also after a failure
-  void wait() const;                                   ///< until ready
+  bool ready() const;  ///< never blocks; true also after a failure
+  void wait() const;   ///< until ready
   [[nodiscard]] bool wait_for(std::chrono::nanoseconds timeout) const;
   /// Waits, then hands over the output once; throws the item's own Error. A second call throws Error(misuse).
   [[nodiscard]] OutputLease get();
@@ -126,8 +129,9 @@ class Session {
   ~Session();  ///< close()
   /// All lazy work for these shapes on every stream; blocks until done.
   void prepare(const ShapeMap& shapes);
-  /// Error(invalid_argument): shapes that do not fit, with the range. Error(rejected): no free slot under `reject`.
-  /// Error(misuse): this thread itself holds all slots, so that waiting would never end; or the session is closed.
+  /// Error(invalid_argument): shapes that do not fit, with the range. Error(rejected): no free slot under
+  /// `reject`. Error(misuse): this thread itself holds all slots, so that waiting would never end; or the
+  /// session is closed.
   [[nodiscard]] InputLease acquire(const ShapeMap& shapes);
   [[nodiscard]] Ticket submit(InputLease&& input, SubmitOptions options = {});
   /// Refuses new work, finishes what was submitted, joins the workers. Idempotent.

@@ -32,7 +32,9 @@ class ConstTensorView {
   /// View of a typed array; throws Error(invalid_argument) when its length is not the shape's element count.
   template <class T>
   ConstTensorView(std::span<T> values, Shape shape)
-      : dtype_(dtype_of<T>()), shape_(std::move(shape)), data_(reinterpret_cast<const std::byte*>(values.data())) {
+      : dtype_(dtype_of<T>()),
+        shape_(std::move(shape)),
+        data_(reinterpret_cast<const std::byte*>(values.data())) {
     check_length(values.size());
   }
   DType dtype() const { return dtype_; }
@@ -56,7 +58,8 @@ class ConstTensorView {
 class TensorView {
  public:
   TensorView() = default;
-  TensorView(DType dtype, Shape shape, std::byte* data) : dtype_(dtype), shape_(std::move(shape)), data_(data) {}
+  TensorView(DType dtype, Shape shape, std::byte* data)
+      : dtype_(dtype), shape_(std::move(shape)), data_(data) {}
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
   std::size_t size_bytes() const { return tensor_bytes(dtype_, shape_); }
@@ -84,12 +87,18 @@ class Tensor {
   TensorView view() { return {dtype_, shape_, data_.get()}; }
   ConstTensorView view() const { return {dtype_, shape_, data_.get()}; }
   template <class T>
-  std::span<T> as() { return view().as<T>(); }
+  std::span<T> as() {
+    return view().as<T>();
+  }
   template <class T>
-  std::span<const T> as() const { return view().as<T>(); }
+  std::span<const T> as() const {
+    return view().as<T>();
+  }
 
  private:
-  struct Free { void operator()(std::byte* p) const; };
+  struct Free {
+    void operator()(std::byte* p) const;
+  };
   DType dtype_ = DType::f32;
   Shape shape_;
   std::unique_ptr<std::byte, Free> data_;

@@ -18,10 +18,18 @@ enum class DType : std::uint8_t { f32, f16, f64, i8, i16, i32, i64, u8, u16, u32
 /// Bytes of one element.
 constexpr std::size_t size_bytes(DType t) {
   switch (t) {
-    case DType::i8: case DType::u8: case DType::boolean: return 1;
-    case DType::f16: case DType::i16: case DType::u16: return 2;
-    case DType::f32: case DType::i32: case DType::u32: return 4;
-    case DType::f64: case DType::i64: case DType::u64: return 8;
+    case DType::i8:
+    case DType::u8:
+    case DType::boolean: return 1;
+    case DType::f16:
+    case DType::i16:
+    case DType::u16: return 2;
+    case DType::f32:
+    case DType::i32:
+    case DType::u32: return 4;
+    case DType::f64:
+    case DType::i64:
+    case DType::u64: return 8;
   }
   return 0;
 }
@@ -48,13 +56,20 @@ Half to_half(float f);  ///< round to nearest even
 template <class T>
 constexpr DType dtype_of() {
   using U = std::remove_cv_t<T>;
-  if constexpr (std::is_same_v<U, float>) return DType::f32;
-  else if constexpr (std::is_same_v<U, double>) return DType::f64;
-  else if constexpr (std::is_same_v<U, Half>) return DType::f16;
-  else if constexpr (std::is_same_v<U, bool>) return DType::boolean;
-  else if constexpr (std::is_integral_v<U> && sizeof(U) == 1) return std::is_signed_v<U> ? DType::i8 : DType::u8;
-  else if constexpr (std::is_integral_v<U> && sizeof(U) == 2) return std::is_signed_v<U> ? DType::i16 : DType::u16;
-  else if constexpr (std::is_integral_v<U> && sizeof(U) == 4) return std::is_signed_v<U> ? DType::i32 : DType::u32;
+  if constexpr (std::is_same_v<U, float>)
+    return DType::f32;
+  else if constexpr (std::is_same_v<U, double>)
+    return DType::f64;
+  else if constexpr (std::is_same_v<U, Half>)
+    return DType::f16;
+  else if constexpr (std::is_same_v<U, bool>)
+    return DType::boolean;
+  else if constexpr (std::is_integral_v<U> && sizeof(U) == 1)
+    return std::is_signed_v<U> ? DType::i8 : DType::u8;
+  else if constexpr (std::is_integral_v<U> && sizeof(U) == 2)
+    return std::is_signed_v<U> ? DType::i16 : DType::u16;
+  else if constexpr (std::is_integral_v<U> && sizeof(U) == 4)
+    return std::is_signed_v<U> ? DType::i32 : DType::u32;
   else {
     static_assert(std::is_integral_v<U> && sizeof(U) == 8, "no DType for this element type");
     return std::is_signed_v<U> ? DType::i64 : DType::u64;

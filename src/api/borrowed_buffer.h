@@ -1,4 +1,5 @@
-// A Buffer over memory that the caller owns for the duration of one blocking call; re-pointed without allocating.
+// A Buffer over memory that the caller owns for the duration of one blocking call; re-pointed without
+// allocating.
 #pragma once
 
 #include "device/device.h"

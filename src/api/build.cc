@@ -1,8 +1,8 @@
-#include <headrace/build.h>
-
 #include <cstring>
 
 #include <fmt/format.h>
+
+#include <headrace/build.h>
 
 #include "api/registry.h"
 #include "base/file.h"
@@ -21,9 +21,11 @@ compiler::Options to_options(const BuildOptions& options) {
     for (const ShapeRange& range : profile) ranges.push_back({range.input, range.min, range.opt, range.max});
   }
   if (options.opt_level < 0 || options.opt_level > 5)
-    throw Error(ErrorCode::invalid_argument, fmt::format("opt_level is {}; use 0 (by rule) to 5", options.opt_level));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("opt_level is {}; use 0 (by rule) to 5", options.opt_level));
   if (options.threads < 0)
-    throw Error(ErrorCode::invalid_argument, fmt::format("threads is {}; use 0 (all cores) or more", options.threads));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("threads is {}; use 0 (all cores) or more", options.threads));
   result.opt_level = options.opt_level;
   result.threads = options.threads;
   result.timing_cache = options.timing_cache;
@@ -35,8 +37,8 @@ compiler::Options to_options(const BuildOptions& options) {
 }
 
 PlanFile compile_graph(Graph graph, const BuildOptions& options) {
-  return PlanFile(
-      std::make_shared<const Plan>(compiler::compile(std::move(graph), api::registry(), to_options(options))));
+  return PlanFile(std::make_shared<const Plan>(
+      compiler::compile(std::move(graph), api::registry(), to_options(options))));
 }
 
 }  // namespace
@@ -47,7 +49,8 @@ PlanFile build(const std::string& onnx_path, const BuildOptions& options) {
 
 PlanFile build(std::span<const std::byte> onnx_bytes, const BuildOptions& options) {
   auto copy = std::make_shared<std::vector<std::byte>>(onnx_bytes.begin(), onnx_bytes.end());
-  return compile_graph(onnx::import_bytes(*copy, copy, {}, {.extra_outputs = options.extra_outputs}), options);
+  return compile_graph(onnx::import_bytes(*copy, copy, {}, {.extra_outputs = options.extra_outputs}),
+                       options);
 }
 
 std::string describe_onnx(const std::string& onnx_path) { return print(onnx::import_file(onnx_path)); }

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+
 #include <headrace/runtime.h>
 
 #include "api/borrowed_buffer.h"
@@ -14,7 +15,8 @@ struct Context::State {
   explicit State(const Engine& e)
       : engine(e), context(e.data()), reads_values(runtime::reads_input_values(e.data()->plan())) {
     Device& device = engine.data()->device();
-    stream = device.make_stream({.name = "infer", .inline_execution = true, .threads = engine.data()->threads()});
+    stream =
+        device.make_stream({.name = "infer", .inline_execution = true, .threads = engine.data()->threads()});
     done = device.make_event();
     for (std::size_t i = 0; i < engine.inputs().size(); ++i) {
       inputs.push_back(std::make_shared<api::BorrowedBuffer>());
@@ -45,21 +47,24 @@ const runtime::Prepared& Context::State::take(std::span<const NamedView> views) 
   const std::vector<TensorInfo>& infos = engine.inputs();
   std::fill(order.begin(), order.end(), nullptr);
   for (const NamedView& view : views) {
-    const auto it = std::find_if(infos.begin(), infos.end(), [&](const TensorInfo& i) { return i.name == view.name; });
+    const auto it =
+        std::find_if(infos.begin(), infos.end(), [&](const TensorInfo& i) { return i.name == view.name; });
     if (it == infos.end()) {
       std::string names;
       for (const TensorInfo& i : infos) names += (names.empty() ? "'" : ", '") + i.name + "'";
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("the engine has no input '{}'; its inputs are {}", view.name, names.empty() ? "none" : names));
+      throw Error(ErrorCode::invalid_argument, fmt::format("the engine has no input '{}'; its inputs are {}",
+                                                           view.name, names.empty() ? "none" : names));
     }
     const auto index = static_cast<std::size_t>(it - infos.begin());
     if (order[index])
       throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' is given twice", view.name));
     if (view.view.dtype() != it->dtype)
-      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' takes {}, but the tensor given holds {}", it->name,
-                                                           to_string(it->dtype), to_string(view.view.dtype())));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("input '{}' takes {}, but the tensor given holds {}", it->name,
+                              to_string(it->dtype), to_string(view.view.dtype())));
     if (!view.view.data() && view.view.size_bytes() > 0)
-      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' has no data (null pointer)", it->name));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("input '{}' has no data (null pointer)", it->name));
     order[index] = &view;
   }
   for (std::size_t i = 0; i < infos.size(); ++i) {
@@ -85,14 +90,15 @@ const runtime::Prepared& Context::State::take(std::span<const NamedView> views) 
 void Context::State::run(const runtime::Prepared& prepared, std::span<const TensorView> results) {
   if (results.size() != outputs.size())
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("{} output views were given, but the engine has {} outputs", results.size(), outputs.size()));
+                fmt::format("{} output views were given, but the engine has {} outputs", results.size(),
+                            outputs.size()));
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const TensorDesc& desc = prepared.outputs[i];
     if (results[i].dtype() != desc.dtype || results[i].shape() != desc.shape)
       throw Error(ErrorCode::invalid_argument,
-                  fmt::format("output '{}' is {} {}, but the view given for it is {} {}", engine.outputs()[i].name,
-                              to_string(desc.dtype), to_string(desc.shape), to_string(results[i].dtype()),
-                              to_string(results[i].shape())));
+                  fmt::format("output '{}' is {} {}, but the view given for it is {} {}",
+                              engine.outputs()[i].name, to_string(desc.dtype), to_string(desc.shape),
+                              to_string(results[i].dtype()), to_string(results[i].shape())));
     outputs[i]->point_to(results[i].data(), results[i].size_bytes());
   }
   context.enqueue(*stream, *done);
@@ -117,7 +123,8 @@ std::vector<NamedTensor> Context::infer(std::span<const NamedView> inputs) {
   std::vector<NamedTensor> results;
   std::vector<TensorView> views;
   for (std::size_t i = 0; i < prepared.outputs.size(); ++i) {
-    results.push_back({state_->engine.outputs()[i].name, Tensor(prepared.outputs[i].dtype, prepared.outputs[i].shape)});
+    results.push_back(
+        {state_->engine.outputs()[i].name, Tensor(prepared.outputs[i].dtype, prepared.outputs[i].shape)});
     views.push_back(results.back().tensor.view());
   }
   state_->run(prepared, views);

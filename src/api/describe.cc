@@ -1,7 +1,8 @@
 // PlanFile::describe_json: what `headrace inspect` shows. Schema: docs/cli.md.
 #include <fmt/format.h>
-#include <headrace/runtime.h>
 #include <nlohmann/json.hpp>
+
+#include <headrace/runtime.h>
 
 #include "plan/placement.h"
 #include "plan/plan.h"
@@ -29,24 +30,29 @@ Json layer_json(const Plan& plan, const PlanStep& step) {
                 {"tactic", step.tactic},
                 {"choice", step.choice},
                 {"origins", step.origins}};
-  for (std::int32_t i : step.inputs) layer["inputs"].push_back(tensor_json(plan, plan.tensors[static_cast<std::size_t>(i)]));
-  for (std::int32_t i : step.outputs) layer["outputs"].push_back(tensor_json(plan, plan.tensors[static_cast<std::size_t>(i)]));
+  for (std::int32_t i : step.inputs)
+    layer["inputs"].push_back(tensor_json(plan, plan.tensors[static_cast<std::size_t>(i)]));
+  for (std::int32_t i : step.outputs)
+    layer["outputs"].push_back(tensor_json(plan, plan.tensors[static_cast<std::size_t>(i)]));
   layer["refused"] = Json::array();
-  for (const RefusalRecord& r : step.refused) layer["refused"].push_back({{"tactic", r.tactic}, {"reason", r.reason}});
+  for (const RefusalRecord& r : step.refused)
+    layer["refused"].push_back({{"tactic", r.tactic}, {"reason", r.reason}});
   layer["tried"] = Json::array();
-  for (const TimingRecord& t : step.tried) layer["tried"].push_back({{"tactic", t.tactic}, {"choice", t.choice}, {"us", t.us}});
+  for (const TimingRecord& t : step.tried)
+    layer["tried"].push_back({{"tactic", t.tactic}, {"choice", t.choice}, {"us", t.us}});
   return layer;
 }
 
-/// Bytes by kind, at the first profile's opt shapes. Activations: the arena, without workspaces of kernels. Left out when
-/// extents depend on values of inputs.
+/// Bytes by kind, at the first profile's opt shapes. Activations: the arena, without workspaces of kernels.
+/// Left out when extents depend on values of inputs.
 Json memory_json(const Plan& plan) {
   Json json = {{"weights", plan.weights.size()}};
   std::vector<std::int64_t> symbols;
   for (const Symbol& symbol : plan.shapes.symbols()) {
     const SymbolSource& source = symbol.sources.front();
     if (source.kind != SymbolSource::dim || plan.profiles.empty()) return json;
-    symbols.push_back(plan.profiles.front()[static_cast<std::size_t>(source.input)].opt[static_cast<std::size_t>(source.index)]);
+    symbols.push_back(plan.profiles.front()[static_cast<std::size_t>(source.input)]
+                          .opt[static_cast<std::size_t>(source.index)]);
   }
   try {
     const Placement placement = place_tensors(plan, plan.shapes.evaluate(symbols));
@@ -72,7 +78,9 @@ Json memory_json(const Plan& plan) {
 
 std::string PlanFile::describe_json() const {
   const Plan& plan = *plan_;
-  Json json = {{"format_version", kPlanVersion}, {"device", plan.device}, {"device_model", plan.device_model},
+  Json json = {{"format_version", kPlanVersion},
+               {"device", plan.device},
+               {"device_model", plan.device_model},
                {"threads", plan.threads}};
   json["provenance"] = Json::object();
   for (const auto& [key, value] : plan.provenance)
@@ -82,7 +90,8 @@ std::string PlanFile::describe_json() const {
   json["profiles"] = Json::array();
   for (const Profile& profile : plan.profiles) {
     Json ranges = Json::array();
-    for (const ProfileRange& r : profile) ranges.push_back({{"input", r.input}, {"min", r.min}, {"opt", r.opt}, {"max", r.max}});
+    for (const ProfileRange& r : profile)
+      ranges.push_back({{"input", r.input}, {"min", r.min}, {"opt", r.opt}, {"max", r.max}});
     json["profiles"].push_back(ranges);
   }
   json["memory_bytes"] = memory_json(plan);

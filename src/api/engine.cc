@@ -1,11 +1,13 @@
+#include "runtime/engine.h"
+
 #include <algorithm>
 
 #include <fmt/format.h>
+
 #include <headrace/runtime.h>
 
 #include "api/registry.h"
 #include "plan/plan.h"
-#include "runtime/engine.h"
 
 namespace headrace {
 
@@ -36,8 +38,13 @@ Shape fixed_or_minus_one(const Dims& dims) {
 }
 
 TensorInfo to_info(const Plan& plan, const runtime::IoInfo& io) {
-  TensorInfo info{.name = io.name, .dtype = io.dtype, .shape_text = plan.shapes.to_string(io.shape),
-                  .shape = fixed_or_minus_one(io.shape), .min = {}, .opt = {}, .max = {}};
+  TensorInfo info{.name = io.name,
+                  .dtype = io.dtype,
+                  .shape_text = plan.shapes.to_string(io.shape),
+                  .shape = fixed_or_minus_one(io.shape),
+                  .min = {},
+                  .opt = {},
+                  .max = {}};
   if (!plan.profiles.empty())
     for (const ProfileRange& range : plan.profiles.front())
       if (range.input == io.name) {
@@ -60,12 +67,15 @@ Engine Engine::load(const std::string& path, const LoadOptions& options) {
 
 Engine Engine::load(const PlanFile& plan, const LoadOptions& options) {
   auto state = std::make_shared<State>();
-  state->engine = runtime::Engine::create(
-      plan.data(), api::registry(),
-      {.device = options.device, .threads = options.threads, .memory_budget_bytes = options.memory_budget_bytes,
-       .check_hazards = options.check_hazards});
-  for (const runtime::IoInfo& io : state->engine->inputs()) state->inputs.push_back(to_info(*plan.data(), io));
-  for (const runtime::IoInfo& io : state->engine->outputs()) state->outputs.push_back(to_info(*plan.data(), io));
+  state->engine = runtime::Engine::create(plan.data(), api::registry(),
+                                          {.device = options.device,
+                                           .threads = options.threads,
+                                           .memory_budget_bytes = options.memory_budget_bytes,
+                                           .check_hazards = options.check_hazards});
+  for (const runtime::IoInfo& io : state->engine->inputs())
+    state->inputs.push_back(to_info(*plan.data(), io));
+  for (const runtime::IoInfo& io : state->engine->outputs())
+    state->outputs.push_back(to_info(*plan.data(), io));
   Engine engine;
   engine.state_ = std::move(state);
   return engine;

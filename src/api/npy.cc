@@ -3,6 +3,7 @@
 #include <string>
 
 #include <fmt/format.h>
+
 #include <headrace/tensor.h>
 
 #include "base/file.h"
@@ -15,12 +16,14 @@ struct NpyType {
   const char* code;
 };
 constexpr NpyType kTypes[] = {
-    {DType::f32, "<f4"}, {DType::f16, "<f2"}, {DType::f64, "<f8"}, {DType::i8, "|i1"},  {DType::i16, "<i2"}, {DType::i32, "<i4"},
-    {DType::i64, "<i8"}, {DType::u8, "|u1"},  {DType::u16, "<u2"}, {DType::u32, "<u4"}, {DType::u64, "<u8"}, {DType::boolean, "|b1"},
+    {DType::f32, "<f4"}, {DType::f16, "<f2"}, {DType::f64, "<f8"}, {DType::i8, "|i1"},
+    {DType::i16, "<i2"}, {DType::i32, "<i4"}, {DType::i64, "<i8"}, {DType::u8, "|u1"},
+    {DType::u16, "<u2"}, {DType::u32, "<u4"}, {DType::u64, "<u8"}, {DType::boolean, "|b1"},
 };
 
 [[noreturn]] void bad(const std::string& path, const std::string& why) {
-  throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is not a NumPy .npy file that can be read: {}", path, why));
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("'{}' is not a NumPy .npy file that can be read: {}", path, why));
 }
 
 /// The text after "'key':", up to the next ',' or '}' outside parentheses.
@@ -46,7 +49,8 @@ std::string value_of(const std::string& header, const std::string& key, const st
 Tensor load_npy(const std::string& path) {
   const MappedFile file(path);
   const std::span<const std::byte> bytes = file.bytes();
-  if (bytes.size() < 10 || std::memcmp(bytes.data(), "\x93NUMPY", 6) != 0) bad(path, "it does not begin with the NumPy magic");
+  if (bytes.size() < 10 || std::memcmp(bytes.data(), "\x93NUMPY", 6) != 0)
+    bad(path, "it does not begin with the NumPy magic");
   const int major = static_cast<int>(bytes[6]);
   const std::size_t length_size = major == 1 ? 2 : 4;
   if (major < 1 || major > 3) bad(path, fmt::format("format version {} is not known (1 to 3 are)", major));
@@ -63,11 +67,16 @@ Tensor load_npy(const std::string& path) {
   const NpyType* type = nullptr;
   for (const NpyType& t : kTypes)
     if (code == t.code || (t.code[0] == '|' && code.size() == 3 && code.substr(1) == t.code + 1)) type = &t;
-  if (!type) bad(path, fmt::format("element type '{}' is not supported (little-endian floats, integers and bool are)", code));
-  if (value_of(header, "fortran_order", path) != "False") bad(path, "it is in Fortran order; save numpy.ascontiguousarray(x)");
+  if (!type)
+    bad(path, fmt::format("element type '{}' is not supported (little-endian floats, integers and bool are)",
+                          code));
+  if (value_of(header, "fortran_order", path) != "False")
+    bad(path, "it is in Fortran order; save numpy.ascontiguousarray(x)");
   Shape shape;
   const std::string extents = value_of(header, "shape", path);
-  const auto not_a_shape = [&] { bad(path, fmt::format("its shape '{}' is not a tuple of extents like (1, 3)", extents)); };
+  const auto not_a_shape = [&] {
+    bad(path, fmt::format("its shape '{}' is not a tuple of extents like (1, 3)", extents));
+  };
   if (extents.size() < 2 || extents.front() != '(' || extents.back() != ')') not_a_shape();
   for (std::size_t i = 1; i + 1 < extents.size(); ++i) {  // each turn: digits, then ',' or the closing ')'
     std::int64_t extent = 0;
@@ -87,11 +96,13 @@ Tensor load_npy(const std::string& path) {
     bad(path, e.message());
   }
   if (bytes.size() - data_begin < need)
-    bad(path, fmt::format("shape {} needs {} bytes of data, the file has {}", to_string(shape), need, bytes.size() - data_begin));
+    bad(path, fmt::format("shape {} needs {} bytes of data, the file has {}", to_string(shape), need,
+                          bytes.size() - data_begin));
   Tensor tensor(type->dtype, shape);
   std::memcpy(tensor.view().data(), bytes.data() + data_begin, need);
   if (type->dtype == DType::boolean)  // C++ knows only the bytes 0 and 1
-    for (std::size_t i = 0; i < need; ++i) tensor.view().data()[i] = std::byte{tensor.view().data()[i] != std::byte{0}};
+    for (std::size_t i = 0; i < need; ++i)
+      tensor.view().data()[i] = std::byte{tensor.view().data()[i] != std::byte{0}};
   return tensor;
 }
 

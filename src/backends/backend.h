@@ -1,7 +1,7 @@
 // The seam between the compiler/runtime and the machines' kernels: Problem, Tactic, Refusal, Registry.
 //
-// A backend is a device factory and a list of tactics. For one resolved operator (a Problem) a tactic either refuses,
-// with the reason as a value, or lists candidates; `make` turns a choice into an immutable Kernel.
+// A backend is a device factory and a list of tactics. For one resolved operator (a Problem) a tactic either
+// refuses, with the reason as a value, or lists candidates; `make` turns a choice into an immutable Kernel.
 #pragma once
 
 #include <functional>
@@ -29,7 +29,8 @@ struct Refusal {
   std::string reason;
 };
 
-/// A tactic's own spelling of one way to do it ("" when there is just one). Stored in plans and timing caches.
+/// A tactic's own spelling of one way to do it ("" when there is just one). Stored in plans and timing
+/// caches.
 using Choice = std::string;
 
 /// Result of packing a constant operand at build time: bytes in the tactic's own layout, named by `format`.
@@ -42,31 +43,36 @@ class Tactic {
  public:
   virtual ~Tactic() = default;
   virtual std::string_view id() const = 0;  ///< "cpu.onednn.conv"
-  /// Why this tactic cannot do the problem, or nothing. Must not depend on extents that may change between shape keys
-  /// other than through rank, constness of axes it names, and layout.
+  /// Why this tactic cannot do the problem, or nothing. Must not depend on extents that may change between
+  /// shape keys other than through rank, constness of axes it names, and layout.
   virtual std::optional<Refusal> refuses(const Problem& problem) const = 0;
-  /// Never empty for a problem that is not refused; the first is the choice of rule (opt level 0). Deterministic.
+  /// Never empty for a problem that is not refused; the first is the choice of rule (opt level 0).
+  /// Deterministic.
   virtual std::vector<Choice> candidates(const Problem&) const { return {Choice{}}; }
   /// Throws Error. The Kernel takes operands in the order srcs, dsts.
   virtual std::unique_ptr<Kernel> make(const Problem& problem, const Choice& choice) const = 0;
   /// Layout this tactic wants for all its rank >= 3 float activations: select.cc assigns layouts from it.
   virtual Layout preferred_layout(const Problem&) const { return Layout::plain; }
-  /// Packs constant source `index` for this problem, or nothing when it is used as it is. A packed source appears in
-  /// later Problems with layout `packed`, the format returned here, and the logical shape of the original.
-  virtual std::optional<Packed> pack(const Problem&, const Choice&, std::size_t /*index*/, const HostTensor&) const {
+  /// Packs constant source `index` for this problem, or nothing when it is used as it is. A packed source
+  /// appears in later Problems with layout `packed`, the format returned here, and the logical shape of the
+  /// original.
+  virtual std::optional<Packed> pack(const Problem&, const Choice&, std::size_t /*index*/,
+                                     const HostTensor&) const {
     return std::nullopt;
   }
-  /// Bytes that the kernel will read of the packed source `index`: a plan whose packed weights are smaller is refused.
-  /// To be overridden together with `pack`.
-  virtual std::size_t packed_bytes(const Problem&, const Choice&, std::size_t /*index*/) const { return SIZE_MAX; }
+  /// Bytes that the kernel will read of the packed source `index`: a plan whose packed weights are smaller is
+  /// refused. To be overridden together with `pack`.
+  virtual std::size_t packed_bytes(const Problem&, const Choice&, std::size_t /*index*/) const {
+    return SIZE_MAX;
+  }
   /// True when destination `dst` may share memory with source `src` (same dtype and descs).
   virtual bool in_place(const Problem&, std::size_t /*src*/, std::size_t /*dst*/) const { return false; }
 };
 
 struct Backend {
-  std::string name;                                   ///< "reference", "cpu"
+  std::string name;                                        ///< "reference", "cpu"
   std::function<DeviceRef(std::string_view)> make_device;  ///< argument: the device string, "cpu", "cuda:0"
-  std::vector<std::unique_ptr<Tactic>> tactics;       ///< in order of preference (tactics.inc)
+  std::vector<std::unique_ptr<Tactic>> tactics;            ///< in order of preference (tactics.inc)
 };
 
 /// All backends of a process, assembled by api. Immutable after assembly.
@@ -74,13 +80,15 @@ class Registry {
  public:
   void add(Backend backend) { backends_.push_back(std::make_unique<Backend>(std::move(backend))); }
   const Backend* find(std::string_view name) const {
-    for (const auto& b : backends_) if (b->name == name) return b.get();
+    for (const auto& b : backends_)
+      if (b->name == name) return b.get();
     return nullptr;
   }
   /// Searches all backends; null when unknown.
   const Tactic* find_tactic(std::string_view id) const {
     for (const auto& b : backends_)
-      for (const auto& t : b->tactics) if (t->id() == id) return t.get();
+      for (const auto& t : b->tactics)
+        if (t->id() == id) return t.get();
     return nullptr;
   }
   const std::vector<std::unique_ptr<Backend>>& backends() const { return backends_; }
@@ -90,9 +98,11 @@ class Registry {
 };
 
 Backend make_reference_backend();  ///< backends/reference: every core operator, plain loops
-Backend make_cpu_backend();        ///< backends/cpu: oneDNN and own kernels; has no tactic for what it cannot do well
+Backend
+make_cpu_backend();  ///< backends/cpu: oneDNN and own kernels; has no tactic for what it cannot do well
 
-/// Runs one operator on host data with the reference kernels: the Evaluator of constant folding and the oracle.
+/// Runs one operator on host data with the reference kernels: the Evaluator of constant folding and the
+/// oracle.
 std::vector<HostTensor> evaluate_reference(const Op& op, std::span<const HostTensor* const> inputs);
 
 }  // namespace headrace

@@ -1,6 +1,6 @@
-#include <headrace/error.h>
-
 #include <utility>
+
+#include <headrace/error.h>
 
 namespace headrace {
 

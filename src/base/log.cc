@@ -37,16 +37,11 @@ struct InSink {
 
 std::string_view to_string(LogSeverity severity) noexcept {
   switch (severity) {
-    case LogSeverity::verbose:
-      return "verbose";
-    case LogSeverity::info:
-      return "info";
-    case LogSeverity::warning:
-      return "warning";
-    case LogSeverity::error:
-      return "error";
-    case LogSeverity::fatal:
-      return "fatal";
+    case LogSeverity::verbose: return "verbose";
+    case LogSeverity::info: return "info";
+    case LogSeverity::warning: return "warning";
+    case LogSeverity::error: return "error";
+    case LogSeverity::fatal: return "fatal";
   }
   return "unknown";
 }

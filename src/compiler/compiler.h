@@ -13,24 +13,28 @@
 namespace headrace::compiler {
 
 struct InputRange {
-  std::string input;        ///< an input's name, or "*": min/opt/max have one extent, the batch of every dynamic input
+  std::string
+      input;  ///< an input's name, or "*": min/opt/max have one extent, the batch of every dynamic input
   Shape min, opt, max;
 };
 
 struct Options {
   std::string device = "cpu";
-  std::vector<std::vector<InputRange>> profiles;  ///< empty: one that allows every extent from 1 to 2^20 (opt 1)
-  int opt_level = 1;         ///< 0: tactics by rule; >= 1: by timing
+  std::vector<std::vector<InputRange>>
+      profiles;       ///< empty: one that allows every extent from 1 to 2^20 (opt 1)
+  int opt_level = 1;  ///< 0: tactics by rule; >= 1: by timing
   int threads = 0;
   std::string timing_cache;  ///< file; read if it exists, merged and written back atomically
   std::uint64_t memory_budget_bytes = UINT64_MAX;
   bool verbose = false;
-  std::function<bool(std::string_view stage, double done)> progress;  ///< return false to cancel: Error(cancelled)
-  std::vector<std::string> extra_outputs;  ///< tensor names to expose, for verify --per-layer
+  std::function<bool(std::string_view stage, double done)>
+      progress;                              ///< return false to cancel: Error(cancelled)
+  std::vector<std::string> extra_outputs;    ///< tensor names to expose, for verify --per-layer
   std::vector<std::string> disabled_passes;  ///< names in passes.inc
 };
 
-/// Runs all passes and selection on an imported graph. Deterministic for equal graph, options and timing cache.
+/// Runs all passes and selection on an imported graph. Deterministic for equal graph, options and timing
+/// cache.
 Plan compile(Graph graph, const Registry& registry, const Options& options);
 
 }  // namespace headrace::compiler

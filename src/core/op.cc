@@ -31,19 +31,32 @@ struct Writer {
   void put(std::int64_t v) { integer(v); }
   void put(double v) { out.reals.push_back(v); }
   void put(const std::string& v) { out.strings.push_back(v); }
-  void put(Dim v) { integer(v.value); integer(v.expr); }
-  template <class E> requires std::is_enum_v<E>
+  void put(Dim v) {
+    integer(v.value);
+    integer(v.expr);
+  }
+  template <class E>
+  requires std::is_enum_v<E>
   void put(E v) { integer(static_cast<std::int64_t>(v)); }
   template <class T>
   void put(const std::vector<T>& v) {
     integer(static_cast<std::int64_t>(v.size()));
     for (const T& x : v) put(x);
   }
-  void put(const Post& v) { put(v.op); put(v.alpha); put(v.beta); }
+  void put(const Post& v) {
+    put(v.op);
+    put(v.alpha);
+    put(v.beta);
+  }
   void put(const PwInstr& v) {
-    put(v.op); put(v.dtype);
-    integer(v.a); integer(v.b); integer(v.c); integer(v.imm);
-    put(v.alpha); put(v.beta);
+    put(v.op);
+    put(v.dtype);
+    integer(v.a);
+    integer(v.b);
+    integer(v.c);
+    integer(v.imm);
+    put(v.alpha);
+    put(v.beta);
   }
   void put(const PwExpr& v) { put(v.code); }
 };
@@ -83,7 +96,8 @@ struct Reader {
     v.expr = static_cast<std::int32_t>(between(-1, std::numeric_limits<std::int32_t>::max()));
     if (v.expr >= 0 && v.value != 0) fail("a dim is both a number and an expression");
   }
-  template <class E> requires std::is_enum_v<E>
+  template <class E>
+  requires std::is_enum_v<E>
   void get(E& v) { v = static_cast<E>(between(0, last(E{}))); }
   template <class T>
   void get(std::vector<T>& v, std::size_t limit = kMaxEntries) {
@@ -100,7 +114,11 @@ struct Reader {
   }
   void get(std::vector<Post>& v) {
     v.resize(length<Post>(kMaxPost));
-    for (Post& p : v) { get(p.op); get(p.alpha); get(p.beta); }
+    for (Post& p : v) {
+      get(p.op);
+      get(p.alpha);
+      get(p.beta);
+    }
   }
   void get(PwExpr& v) {
     const std::size_t n = length<PwInstr>(kMaxCode);
@@ -113,7 +131,8 @@ struct Reader {
       for (int k = 0; k < 3; ++k) {
         const bool loads = instr.op == PwOp::load && k == 0;
         const bool used = loads || k < arity(instr.op);
-        // An operand is an earlier instruction; the index of a load is checked against the inputs by infer_types.
+        // An operand is an earlier instruction; the index of a load is checked against the inputs by
+        // infer_types.
         const std::int64_t most = loads ? kMaxEntries : static_cast<std::int64_t>(i) - 1;
         *operands[k] = static_cast<std::int32_t>(used ? between(0, most) : between(-1, -1));
       }
@@ -141,8 +160,8 @@ bool with_op_named(std::string_view wanted, F&& f) {
 void resolve_field(Dim& d, std::span<const std::int64_t> values) {
   if (d.is_constant()) return;
   if (static_cast<std::size_t>(d.expr) >= values.size()) {
-    throw Error(ErrorCode::invalid_plan, "operator refers to shape expression " + std::to_string(d.expr) + " of " +
-                                             std::to_string(values.size()));
+    throw Error(ErrorCode::invalid_plan, "operator refers to shape expression " + std::to_string(d.expr) +
+                                             " of " + std::to_string(values.size()));
   }
   d = values[static_cast<std::size_t>(d.expr)];
 }
@@ -165,7 +184,8 @@ std::string_view name(const Op& op) {
 
 Op resolve(const Op& op, std::span<const std::int64_t> values) {
   Op out = op;
-  std::visit([&](auto& o) { fields(o, [&](std::string_view, auto& field) { resolve_field(field, values); }); }, out);
+  std::visit(
+      [&](auto& o) { fields(o, [&](std::string_view, auto& field) { resolve_field(field, values); }); }, out);
   return out;
 }
 
@@ -173,7 +193,8 @@ OpRecord to_record(const Op& op) {
   OpRecord out;
   out.id = name(op);
   Writer writer{out};
-  std::visit([&](const auto& o) { fields(o, [&](std::string_view, const auto& field) { writer.put(field); }); }, op);
+  std::visit(
+      [&](const auto& o) { fields(o, [&](std::string_view, const auto& field) { writer.put(field); }); }, op);
   return out;
 }
 

@@ -1,10 +1,10 @@
 // The core operators: plain structs, each naming its fields once.
 //
-// Everything ONNX has is imported in terms of these (src/onnx/ops). An operator holds no tensors: its node's inputs
-// and outputs do. `fields(op, f)` calls f("name", member) for each field; text form, hash and the plan's record come
-// from it. Fields of type Dim/Dims may be symbolic in a Graph and a Plan, and are numbers in a resolved Problem.
-// Shape rules: core/ops/*.cc, through `infer_shapes` below. Layout of inputs is written above each struct.
-// Axes are never negative here.
+// Everything ONNX has is imported in terms of these (src/onnx/ops). An operator holds no tensors: its node's
+// inputs and outputs do. `fields(op, f)` calls f("name", member) for each field; text form, hash and the
+// plan's record come from it. Fields of type Dim/Dims may be symbolic in a Graph and a Plan, and are numbers
+// in a resolved Problem. Shape rules: core/ops/*.cc, through `infer_shapes` below. Layout of inputs is
+// written above each struct. Axes are never negative here.
 #pragma once
 
 #include <optional>
@@ -19,8 +19,8 @@
 
 namespace headrace {
 
-/// A step that a heavy operator applies to its result before storing it. Binary ones (arity 2) read one more input
-/// each, in order, after the operator's own; the operand broadcasts against the destination.
+/// A step that a heavy operator applies to its result before storing it. Binary ones (arity 2) read one more
+/// input each, in order, after the operator's own; the operand broadcasts against the destination.
 struct Post {
   PwOp op = PwOp::relu;
   double alpha = 0, beta = 0;
@@ -53,8 +53,8 @@ struct ConvTranspose {
   std::vector<Post> post;
   friend bool operator==(const ConvTranspose&, const ConvTranspose&) = default;
 };
-/// numpy matmul with batch broadcasting on rank >= 2 (import reshapes rank 1). inputs: a, b, bias (broadcast to dst) if
-/// has_bias, operands of post. transpose_x swaps the last two axes of x. dst = alpha * a@b + bias.
+/// numpy matmul with batch broadcasting on rank >= 2 (import reshapes rank 1). inputs: a, b, bias (broadcast
+/// to dst) if has_bias, operands of post. transpose_x swaps the last two axes of x. dst = alpha * a@b + bias.
 struct MatMul {
   bool transpose_a = false, transpose_b = false;
   double alpha = 1;
@@ -63,7 +63,8 @@ struct MatMul {
   friend bool operator==(const MatMul&, const MatMul&) = default;
 };
 enum class PoolKind : std::uint8_t { max, average, lp };
-/// inputs: src. outputs: dst [, indices i64 (max only; flat index into src, column_major as in ONNX storage_order)].
+/// inputs: src. outputs: dst [, indices i64 (max only; flat index into src, column_major as in ONNX
+/// storage_order)].
 struct Pool {
   PoolKind kind = PoolKind::max;
   Ints kernel, strides, dilations;
@@ -91,7 +92,8 @@ struct Softmax {
   friend bool operator==(const Softmax&, const Softmax&) = default;
 };
 /// (x - mean) / sqrt(var + epsilon) over all axes >= axis (rms: no mean), then * scale (+ bias).
-/// inputs: src, scale if has_scale, bias if has_bias (both broadcast to src). outputs: dst [, mean, inv_std_dev].
+/// inputs: src, scale if has_scale, bias if has_bias (both broadcast to src). outputs: dst [, mean,
+/// inv_std_dev].
 struct LayerNorm {
   std::int64_t axis = 0;
   double epsilon = 1e-5;
@@ -99,10 +101,17 @@ struct LayerNorm {
   friend bool operator==(const LayerNorm&, const LayerNorm&) = default;
 };
 enum class ResizeMode : std::uint8_t { nearest, linear, cubic };
-enum class ResizeCoord : std::uint8_t { half_pixel, half_pixel_symmetric, pytorch_half_pixel, align_corners, asymmetric, tf_crop_and_resize };
+enum class ResizeCoord : std::uint8_t {
+  half_pixel,
+  half_pixel_symmetric,
+  pytorch_half_pixel,
+  align_corners,
+  asymmetric,
+  tf_crop_and_resize
+};
 enum class ResizeNearest : std::uint8_t { round_prefer_floor, round_prefer_ceil, floor, ceil };
-/// inputs: src. One entry of sizes (and scales, roi) per axis of src. scales holds the factor to use in the coordinate
-/// formula, or is empty: factor = sizes/extent.
+/// inputs: src. One entry of sizes (and scales, roi) per axis of src. scales holds the factor to use in the
+/// coordinate formula, or is empty: factor = sizes/extent.
 struct Resize {
   ResizeMode mode = ResizeMode::nearest;
   ResizeCoord coord = ResizeCoord::half_pixel;
@@ -193,7 +202,8 @@ struct HostValue {
   DType dtype = DType::i64;
   friend bool operator==(const HostValue&, const HostValue&) = default;
 };
-/// Copies src to dst of the same dtype and shape, whatever their layouts and strides. The compiler inserts it.
+/// Copies src to dst of the same dtype and shape, whatever their layouts and strides. The compiler inserts
+/// it.
 struct Reorder {
   friend bool operator==(const Reorder&, const Reorder&) = default;
 };
@@ -204,91 +214,197 @@ struct Custom {
 };
 
 // Field lists. Order is part of the plan format; append only.
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Pointwise>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Pointwise>
 void fields(S& s, F&& f) { f("expr", s.expr); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Conv>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Conv>
 void fields(S& s, F&& f) {
-  f("strides", s.strides); f("dilations", s.dilations); f("pads_begin", s.pads_begin); f("pads_end", s.pads_end);
-  f("groups", s.groups); f("has_bias", s.has_bias); f("post", s.post);
-}
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, ConvTranspose>
-void fields(S& s, F&& f) {
-  f("strides", s.strides); f("dilations", s.dilations); f("pads_begin", s.pads_begin); f("pads_end", s.pads_end);
-  f("output_padding", s.output_padding); f("groups", s.groups); f("has_bias", s.has_bias); f("post", s.post);
-}
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, MatMul>
-void fields(S& s, F&& f) {
-  f("transpose_a", s.transpose_a); f("transpose_b", s.transpose_b); f("alpha", s.alpha); f("has_bias", s.has_bias);
+  f("strides", s.strides);
+  f("dilations", s.dilations);
+  f("pads_begin", s.pads_begin);
+  f("pads_end", s.pads_end);
+  f("groups", s.groups);
+  f("has_bias", s.has_bias);
   f("post", s.post);
 }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Pool>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, ConvTranspose>
 void fields(S& s, F&& f) {
-  f("kind", s.kind); f("kernel", s.kernel); f("strides", s.strides); f("dilations", s.dilations);
-  f("pads_begin", s.pads_begin); f("pads_end", s.pads_end); f("count_include_pad", s.count_include_pad);
-  f("ceil_mode", s.ceil_mode); f("column_major", s.column_major); f("p", s.p);
+  f("strides", s.strides);
+  f("dilations", s.dilations);
+  f("pads_begin", s.pads_begin);
+  f("pads_end", s.pads_end);
+  f("output_padding", s.output_padding);
+  f("groups", s.groups);
+  f("has_bias", s.has_bias);
+  f("post", s.post);
 }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Reduce>
-void fields(S& s, F&& f) { f("kind", s.kind); f("axes", s.axes); f("keep_dims", s.keep_dims); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, ArgReduce>
-void fields(S& s, F&& f) { f("is_max", s.is_max); f("keep_dims", s.keep_dims); f("select_last", s.select_last); f("axis", s.axis); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Softmax>
-void fields(S& s, F&& f) { f("axis", s.axis); f("log", s.log); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, LayerNorm>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, MatMul>
 void fields(S& s, F&& f) {
-  f("axis", s.axis); f("epsilon", s.epsilon); f("has_scale", s.has_scale); f("has_bias", s.has_bias); f("rms", s.rms);
+  f("transpose_a", s.transpose_a);
+  f("transpose_b", s.transpose_b);
+  f("alpha", s.alpha);
+  f("has_bias", s.has_bias);
+  f("post", s.post);
 }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Resize>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Pool>
 void fields(S& s, F&& f) {
-  f("mode", s.mode); f("coord", s.coord); f("nearest", s.nearest); f("sizes", s.sizes); f("scales", s.scales);
-  f("roi", s.roi); f("cubic_coeff", s.cubic_coeff); f("extrapolation", s.extrapolation);
-  f("exclude_outside", s.exclude_outside); f("antialias", s.antialias);
+  f("kind", s.kind);
+  f("kernel", s.kernel);
+  f("strides", s.strides);
+  f("dilations", s.dilations);
+  f("pads_begin", s.pads_begin);
+  f("pads_end", s.pads_end);
+  f("count_include_pad", s.count_include_pad);
+  f("ceil_mode", s.ceil_mode);
+  f("column_major", s.column_major);
+  f("p", s.p);
 }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Transpose>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Reduce>
+void fields(S& s, F&& f) {
+  f("kind", s.kind);
+  f("axes", s.axes);
+  f("keep_dims", s.keep_dims);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, ArgReduce>
+void fields(S& s, F&& f) {
+  f("is_max", s.is_max);
+  f("keep_dims", s.keep_dims);
+  f("select_last", s.select_last);
+  f("axis", s.axis);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Softmax>
+void fields(S& s, F&& f) {
+  f("axis", s.axis);
+  f("log", s.log);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, LayerNorm>
+void fields(S& s, F&& f) {
+  f("axis", s.axis);
+  f("epsilon", s.epsilon);
+  f("has_scale", s.has_scale);
+  f("has_bias", s.has_bias);
+  f("rms", s.rms);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Resize>
+void fields(S& s, F&& f) {
+  f("mode", s.mode);
+  f("coord", s.coord);
+  f("nearest", s.nearest);
+  f("sizes", s.sizes);
+  f("scales", s.scales);
+  f("roi", s.roi);
+  f("cubic_coeff", s.cubic_coeff);
+  f("extrapolation", s.extrapolation);
+  f("exclude_outside", s.exclude_outside);
+  f("antialias", s.antialias);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Transpose>
 void fields(S& s, F&& f) { f("perm", s.perm); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Reshape>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Reshape>
 void fields(S& s, F&& f) { f("shape", s.shape); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Slice>
-void fields(S& s, F&& f) { f("starts", s.starts); f("steps", s.steps); f("sizes", s.sizes); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Concat>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Slice>
+void fields(S& s, F&& f) {
+  f("starts", s.starts);
+  f("steps", s.steps);
+  f("sizes", s.sizes);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Concat>
 void fields(S& s, F&& f) { f("axis", s.axis); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Pad>
-void fields(S& s, F&& f) { f("before", s.before); f("after", s.after); f("mode", s.mode); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Broadcast>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Pad>
+void fields(S& s, F&& f) {
+  f("before", s.before);
+  f("after", s.after);
+  f("mode", s.mode);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Broadcast>
 void fields(S& s, F&& f) { f("shape", s.shape); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Gather>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Gather>
 void fields(S& s, F&& f) { f("axis", s.axis); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, GatherElements>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, GatherElements>
 void fields(S& s, F&& f) { f("axis", s.axis); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, GatherNd>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, GatherNd>
 void fields(S& s, F&& f) { f("batch_dims", s.batch_dims); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, ScatterElements>
-void fields(S& s, F&& f) { f("axis", s.axis); f("reduction", s.reduction); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, ScatterNd>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, ScatterElements>
+void fields(S& s, F&& f) {
+  f("axis", s.axis);
+  f("reduction", s.reduction);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, ScatterNd>
 void fields(S& s, F&& f) { f("reduction", s.reduction); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, TopK>
-void fields(S& s, F&& f) { f("k", s.k); f("axis", s.axis); f("largest", s.largest); f("sorted", s.sorted); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, CumSum>
-void fields(S& s, F&& f) { f("axis", s.axis); f("exclusive", s.exclusive); f("reverse", s.reverse); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Iota>
-void fields(S& s, F&& f) { f("start", s.start); f("step", s.step); f("count", s.count); f("dtype", s.dtype); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, HostValue>
-void fields(S& s, F&& f) { f("values", s.values); f("shape", s.shape); f("dtype", s.dtype); }
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Reorder>
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, TopK>
+void fields(S& s, F&& f) {
+  f("k", s.k);
+  f("axis", s.axis);
+  f("largest", s.largest);
+  f("sorted", s.sorted);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, CumSum>
+void fields(S& s, F&& f) {
+  f("axis", s.axis);
+  f("exclusive", s.exclusive);
+  f("reverse", s.reverse);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Iota>
+void fields(S& s, F&& f) {
+  f("start", s.start);
+  f("step", s.step);
+  f("count", s.count);
+  f("dtype", s.dtype);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, HostValue>
+void fields(S& s, F&& f) {
+  f("values", s.values);
+  f("shape", s.shape);
+  f("dtype", s.dtype);
+}
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Reorder>
 void fields(S&, F&&) {}
-template <class S, class F> requires std::is_same_v<std::remove_const_t<S>, Custom>
-void fields(S& s, F&& f) { f("domain", s.domain); f("name", s.name); f("attributes", s.attributes); }
+template <class S, class F>
+requires std::is_same_v<std::remove_const_t<S>, Custom>
+void fields(S& s, F&& f) {
+  f("domain", s.domain);
+  f("name", s.name);
+  f("attributes", s.attributes);
+}
 
-#define HEADRACE_OPS(X)                                                                                          \
-  X(Pointwise) X(Conv) X(ConvTranspose) X(MatMul) X(Pool) X(Reduce) X(ArgReduce) X(Softmax) X(LayerNorm)         \
-  X(Resize) X(Transpose) X(Reshape) X(Slice) X(Concat) X(Pad) X(Broadcast) X(Gather) X(GatherElements)           \
-  X(GatherNd) X(ScatterElements) X(ScatterNd) X(TopK) X(CumSum) X(Iota) X(HostValue) X(Reorder) X(Custom)
+#define HEADRACE_OPS(X)                                                                                      \
+  X(Pointwise)                                                                                               \
+  X(Conv) X(ConvTranspose) X(MatMul) X(Pool) X(Reduce) X(ArgReduce) X(Softmax) X(LayerNorm) X(Resize)        \
+      X(Transpose) X(Reshape) X(Slice) X(Concat) X(Pad) X(Broadcast) X(Gather) X(GatherElements) X(GatherNd) \
+          X(ScatterElements) X(ScatterNd) X(TopK) X(CumSum) X(Iota) X(HostValue) X(Reorder) X(Custom)
 
-using Op = std::variant<Pointwise, Conv, ConvTranspose, MatMul, Pool, Reduce, ArgReduce, Softmax, LayerNorm, Resize,
-                        Transpose, Reshape, Slice, Concat, Pad, Broadcast, Gather, GatherElements, GatherNd,
-                        ScatterElements, ScatterNd, TopK, CumSum, Iota, HostValue, Reorder, Custom>;
+using Op = std::variant<Pointwise, Conv, ConvTranspose, MatMul, Pool, Reduce, ArgReduce, Softmax, LayerNorm,
+                        Resize, Transpose, Reshape, Slice, Concat, Pad, Broadcast, Gather, GatherElements,
+                        GatherNd, ScatterElements, ScatterNd, TopK, CumSum, Iota, HostValue, Reorder, Custom>;
 
-std::string_view name(const Op& op);          ///< "Conv", ...
-std::string to_string(const Op& op, const ShapeProgram& program);  ///< "Conv(strides=[1,1], ...)"; defaults left out
+std::string_view name(const Op& op);  ///< "Conv", ...
+std::string to_string(const Op& op,
+                      const ShapeProgram& program);  ///< "Conv(strides=[1,1], ...)"; defaults left out
 
 /// dtype and symbolic shape of a value in a graph.
 struct ValueType {
@@ -296,18 +412,20 @@ struct ValueType {
   Dims shape;
   friend bool operator==(const ValueType&, const ValueType&) = default;
 };
-/// Output types of `op` on `inputs`. Throws Error(invalid_model) when the inputs do not fit: which, why, and what was expected.
-/// Dims that must be equal but are symbolic and differ are accepted where one of them is a number: the number is taken.
+/// Output types of `op` on `inputs`. Throws Error(invalid_model) when the inputs do not fit: which, why, and
+/// what was expected. Dims that must be equal but are symbolic and differ are accepted where one of them is a
+/// number: the number is taken.
 std::vector<ValueType> infer_types(const Op& op, std::span<const ValueType> inputs, ShapeProgram& program);
 
 /// The same operator with every Dim replaced by its number.
 Op resolve(const Op& op, std::span<const std::int64_t> values);
 
-/// Generic record of an operator, as the plan stores it: {id, fields}. Unknown ids or fields that do not fit throw
-/// Error(invalid_plan) in from_record.
+/// Generic record of an operator, as the plan stores it: {id, fields}. Unknown ids or fields that do not fit
+/// throw Error(invalid_plan) in from_record.
 struct OpRecord {
   std::string id;
-  std::vector<std::int64_t> ints;      ///< flattened in field order (vectors are length-prefixed; a Dim is value, expr)
+  std::vector<std::int64_t>
+      ints;  ///< flattened in field order (vectors are length-prefixed; a Dim is value, expr)
   std::vector<double> reals;
   std::vector<std::string> strings;
   friend bool operator==(const OpRecord&, const OpRecord&) = default;

@@ -6,10 +6,11 @@
 
 namespace headrace {
 
-#define NAMES(E, ...)                                                \
-  template <> std::span<const std::string_view> enum_names<E>() {    \
-    static constexpr std::string_view names[] = {__VA_ARGS__};       \
-    return names;                                                    \
+#define NAMES(E, ...)                                          \
+  template <>                                                  \
+  std::span<const std::string_view> enum_names<E>() {          \
+    static constexpr std::string_view names[] = {__VA_ARGS__}; \
+    return names;                                              \
   }
 NAMES(PoolKind, "max", "average", "lp")
 NAMES(ReduceKind, "sum", "mean", "max", "min", "prod", "l1", "l2", "sum_square", "log_sum", "log_sum_exp")
@@ -48,8 +49,9 @@ struct Text {
     if (v.alpha != 0 || v.beta != 0) out += "(" + of(v.alpha) + (v.beta != 0 ? ", " + of(v.beta) : "") + ")";
     return out;
   }
-  template <class E> requires std::is_enum_v<E>
-  std::string of(E v) const { return std::string(enum_names<E>()[static_cast<std::size_t>(v)]); }
+  template <class E>
+  requires std::is_enum_v<E> std::string of(E v)
+  const { return std::string(enum_names<E>()[static_cast<std::size_t>(v)]); }
   template <class T>
   std::string of(const std::vector<T>& v) const {
     std::string out = "[";
@@ -61,26 +63,29 @@ struct Text {
 }  // namespace
 
 std::string to_string(const Op& op, const ShapeProgram& program) {
-  return std::visit([&](const auto& o) {
-    using T = std::decay_t<decltype(o)>;
-    std::string inside;
-    if constexpr (std::is_same_v<T, Pointwise>) {
-      inside = to_string(o.expr);
-    } else {
-      // The same field of a default operator tells what may be left out.
-      const T usual{};
-      std::vector<std::string> defaults;
-      fields(usual, [&](std::string_view, const auto& field) { defaults.push_back(Text{program}.of(field)); });
-      std::size_t i = 0;
-      fields(o, [&](std::string_view field_name, const auto& field) {
-        const std::string text = Text{program}.of(field);
-        if (text != defaults[i++]) {
-          inside += (inside.empty() ? "" : ", ") + std::string(field_name) + "=" + text;
+  return std::visit(
+      [&](const auto& o) {
+        using T = std::decay_t<decltype(o)>;
+        std::string inside;
+        if constexpr (std::is_same_v<T, Pointwise>) {
+          inside = to_string(o.expr);
+        } else {
+          // The same field of a default operator tells what may be left out.
+          const T usual{};
+          std::vector<std::string> defaults;
+          fields(usual,
+                 [&](std::string_view, const auto& field) { defaults.push_back(Text{program}.of(field)); });
+          std::size_t i = 0;
+          fields(o, [&](std::string_view field_name, const auto& field) {
+            const std::string text = Text{program}.of(field);
+            if (text != defaults[i++]) {
+              inside += (inside.empty() ? "" : ", ") + std::string(field_name) + "=" + text;
+            }
+          });
         }
-      });
-    }
-    return std::string(name(op)) + "(" + inside + ")";
-  }, op);
+        return std::string(name(op)) + "(" + inside + ")";
+      },
+      op);
 }
 
 }  // namespace headrace

@@ -28,9 +28,17 @@ std::string real(double v) {
 
 bool gives_bool(PwOp op) {
   switch (op) {
-    case PwOp::is_nan: case PwOp::is_inf: case PwOp::logical_not: case PwOp::equal: case PwOp::less:
-    case PwOp::less_equal: case PwOp::greater: case PwOp::greater_equal: case PwOp::logical_and:
-    case PwOp::logical_or: case PwOp::logical_xor: return true;
+    case PwOp::is_nan:
+    case PwOp::is_inf:
+    case PwOp::logical_not:
+    case PwOp::equal:
+    case PwOp::less:
+    case PwOp::less_equal:
+    case PwOp::greater:
+    case PwOp::greater_equal:
+    case PwOp::logical_and:
+    case PwOp::logical_or:
+    case PwOp::logical_xor: return true;
     default: return false;
   }
 }
@@ -121,7 +129,11 @@ std::int32_t PwExpr::load(std::int32_t input, DType dtype) {
 std::int32_t PwExpr::constant(double value, DType dtype) {
   if (!is_float(dtype)) {
     const bool fits = value >= -0x1p63 && value < 0x1p63;  // also refuses NaN
-    return constant_int(fits ? static_cast<std::int64_t>(value) : value > 0 ? INT64_MAX : value < 0 ? INT64_MIN : 0, dtype);
+    return constant_int(fits        ? static_cast<std::int64_t>(value)
+                        : value > 0 ? INT64_MAX
+                        : value < 0 ? INT64_MIN
+                                    : 0,
+                        dtype);
   }
   code.push_back({.op = PwOp::constant, .dtype = dtype, .alpha = value});
   return static_cast<std::int32_t>(code.size()) - 1;
@@ -139,8 +151,6 @@ std::int32_t PwExpr::op(PwOp op, DType dtype, std::int32_t a, std::int32_t b, st
   return static_cast<std::int32_t>(code.size()) - 1;
 }
 
-std::string to_string(const PwExpr& expr) {
-  return Printer(expr).run();
-}
+std::string to_string(const PwExpr& expr) { return Printer(expr).run(); }
 
 }  // namespace headrace

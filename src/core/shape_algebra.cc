@@ -47,7 +47,8 @@ void collect(const ShapeProgram& program, Dim d, std::int64_t factor, ShapeAlgeb
   const bool go_on = ++visits <= kMaxVisits;
   if (go_on && (e.op == DimOp::add || e.op == DimOp::sub)) {
     collect(program, e.a, factor, out, visits);
-    collect(program, e.b, e.op == DimOp::add ? factor : checked_mul(factor, -1, "shape arithmetic"), out, visits);
+    collect(program, e.b, e.op == DimOp::add ? factor : checked_mul(factor, -1, "shape arithmetic"), out,
+            visits);
     return;
   }
   if (go_on && e.op == DimOp::mul) {
@@ -62,13 +63,16 @@ void collect(const ShapeProgram& program, Dim d, std::int64_t factor, ShapeAlgeb
 
 /// terms / monomial when every term is a multiple of it.
 std::optional<ShapeAlgebra::Terms> divide_exactly(const ShapeAlgebra::Terms& terms,
-                                                  const ShapeAlgebra::Monomial& monomial, std::int64_t factor) {
+                                                  const ShapeAlgebra::Monomial& monomial,
+                                                  std::int64_t factor) {
   ShapeAlgebra::Terms out;
   for (const auto& [factors, coefficient] : terms) {
-    if (factor == 0 || (coefficient == kMin && factor == -1) || coefficient % factor != 0) return std::nullopt;
+    if (factor == 0 || (coefficient == kMin && factor == -1) || coefficient % factor != 0)
+      return std::nullopt;
     if (!std::includes(factors.begin(), factors.end(), monomial.begin(), monomial.end())) return std::nullopt;
     Dims rest;
-    std::set_difference(factors.begin(), factors.end(), monomial.begin(), monomial.end(), std::back_inserter(rest));
+    std::set_difference(factors.begin(), factors.end(), monomial.begin(), monomial.end(),
+                        std::back_inserter(rest));
     add_term(out, rest, coefficient / factor);
   }
   return out;
@@ -87,7 +91,10 @@ std::int64_t apply(DimOp op, std::int64_t a, std::int64_t b, std::int64_t c) {
     case DimOp::add: return checked_add(a, b, what);
     case DimOp::sub: return checked_sub(a, b, what);
     case DimOp::mul: return checked_mul(a, b, what);
-    case DimOp::floor_div: case DimOp::ceil_div: case DimOp::trunc_div: case DimOp::mod: {
+    case DimOp::floor_div:
+    case DimOp::ceil_div:
+    case DimOp::trunc_div:
+    case DimOp::mod: {
       if (b == 0) {
         throw Error(ErrorCode::invalid_argument, "shape arithmetic: " + std::to_string(a) + " divided by 0");
       }
@@ -203,15 +210,19 @@ Dim ShapeAlgebra::divide(DimOp op, Dim a, Dim b) {
       Dim inner;
       std::int64_t k = 0;
       for (const auto& [f, coefficient] : ta) {
-        if (f.empty()) k = coefficient;
-        else if (f.size() == 1 && coefficient == 1 && inner.is_constant()) inner = f[0];
-        else return intern({op, a, b, {}});
+        if (f.empty())
+          k = coefficient;
+        else if (f.size() == 1 && coefficient == 1 && inner.is_constant())
+          inner = f[0];
+        else
+          return intern({op, a, b, {}});
       }
       if (!inner.is_constant()) {
         const DimExpr e = program_.exprs_[static_cast<std::size_t>(inner.expr)];
         std::int64_t product, shift;
         if (e.op == op && e.b.is_constant() && e.b.value > 0 &&
-            !__builtin_mul_overflow(e.b.value, factor, &product) && !__builtin_mul_overflow(e.b.value, k, &shift)) {
+            !__builtin_mul_overflow(e.b.value, factor, &product) &&
+            !__builtin_mul_overflow(e.b.value, k, &shift)) {
           return make(op, make(DimOp::add, e.a, shift, {}), product, {});
         }
       }
@@ -277,12 +288,16 @@ ShapeAlgebra::Range ShapeAlgebra::range(Dim d, int depth) const {
                                       [](const SymbolSource& s) { return s.kind == SymbolSource::dim; });
       return extent ? Range{0, std::nullopt} : Range{};
     }
-    case DimOp::add: case DimOp::sub: case DimOp::mul: {
+    case DimOp::add:
+    case DimOp::sub:
+    case DimOp::mul: {
       const Terms t = terms(program_, d);
       if (t.size() == 1 && t.begin()->first == Dims{d}) return {};
       return range(t, depth);
     }
-    case DimOp::floor_div: case DimOp::ceil_div: case DimOp::trunc_div: {
+    case DimOp::floor_div:
+    case DimOp::ceil_div:
+    case DimOp::trunc_div: {
       if (!e.b.is_constant() || e.b.value <= 0) return {};
       const Range r = range(e.a, depth - 1);
       Range out;
@@ -293,14 +308,20 @@ ShapeAlgebra::Range ShapeAlgebra::range(Dim d, int depth) const {
     case DimOp::mod:
       if (e.b.is_constant() && e.b.value > 0) return {0, e.b.value - 1};
       return {};
-    case DimOp::min: case DimOp::max: {
+    case DimOp::min:
+    case DimOp::max: {
       const Range a = range(e.a, depth - 1), b = range(e.b, depth - 1);
-      const auto both = [&](auto x, auto y) { return x && y ? std::optional(apply(e.op, *x, *y, 0)) : std::nullopt; };
-      const auto any = [&](auto x, auto y) { return x && y ? std::optional(apply(e.op, *x, *y, 0)) : x ? x : y; };
+      const auto both = [&](auto x, auto y) {
+        return x && y ? std::optional(apply(e.op, *x, *y, 0)) : std::nullopt;
+      };
+      const auto any = [&](auto x, auto y) {
+        return x && y ? std::optional(apply(e.op, *x, *y, 0)) : x ? x : y;
+      };
       if (e.op == DimOp::min) return {both(a.low, b.low), any(a.high, b.high)};
       return {any(a.low, b.low), both(a.high, b.high)};
     }
-    case DimOp::eq: case DimOp::lt: return {0, 1};
+    case DimOp::eq:
+    case DimOp::lt: return {0, 1};
     case DimOp::select: {
       const Range a = range(e.b, depth - 1), b = range(e.c, depth - 1);
       Range out;
@@ -326,7 +347,8 @@ Dim ShapeAlgebra::minmax(DimOp op, Dim a, Dim b) {
       return minmax(op, inner.a, apply(op, inner.b.value, b.value, 0));
     }
   }
-  // Only numbers of a reasonable size: INT64_MAX stands for "to the end" in slices and must not overflow here.
+  // Only numbers of a reasonable size: INT64_MAX stands for "to the end" in slices and must not overflow
+  // here.
   const auto sane = [](Dim d) { return !d.is_constant() || (d.value > kMin / 4 && d.value < kMax / 4); };
   if (sane(a) && sane(b)) {
     const Range difference = range(make(DimOp::sub, a, b, {}));
@@ -340,10 +362,12 @@ Dim ShapeAlgebra::minmax(DimOp op, Dim a, Dim b) {
 Dim ShapeAlgebra::make(DimOp op, Dim a, Dim b, Dim c) {
   if (op == DimOp::symbol) return intern({op, a, {}, {}});
   const bool numbers = a.is_constant() && b.is_constant();
-  const bool divides = op == DimOp::floor_div || op == DimOp::ceil_div || op == DimOp::trunc_div || op == DimOp::mod;
+  const bool divides =
+      op == DimOp::floor_div || op == DimOp::ceil_div || op == DimOp::trunc_div || op == DimOp::mod;
   if (numbers && op != DimOp::select && !(divides && b.value == 0)) return apply(op, a.value, b.value, 0);
   switch (op) {
-    case DimOp::add: case DimOp::sub: {
+    case DimOp::add:
+    case DimOp::sub: {
       Terms sum = terms(program_, a);
       for (const auto& [factors, k] : terms(program_, b)) {
         add_term(sum, factors, op == DimOp::add ? k : checked_mul(k, -1, "shape arithmetic"));
@@ -351,15 +375,19 @@ Dim ShapeAlgebra::make(DimOp op, Dim a, Dim b, Dim c) {
       return from_terms(sum);
     }
     case DimOp::mul: return mul(a, b);
-    case DimOp::floor_div: case DimOp::ceil_div: case DimOp::trunc_div: return divide(op, a, b);
+    case DimOp::floor_div:
+    case DimOp::ceil_div:
+    case DimOp::trunc_div: return divide(op, a, b);
     case DimOp::mod: return mod(a, b);
-    case DimOp::min: case DimOp::max: return minmax(op, a, b);
-    case DimOp::eq: case DimOp::lt: {
+    case DimOp::min:
+    case DimOp::max: return minmax(op, a, b);
+    case DimOp::eq:
+    case DimOp::lt: {
       if (a == b) return op == DimOp::eq ? 1 : 0;
       const auto sane = [](Dim d) { return !d.is_constant() || (d.value > kMin / 4 && d.value < kMax / 4); };
       if (sane(a) && sane(b)) {
         const Range difference = range(make(DimOp::sub, a, b, {}));
-        const bool below = difference.high.value_or(0) < 0, above = difference.low.value_or(0) > 0;
+        const bool below = difference.high.value_or(0)<0, above = difference.low.value_or(0)> 0;
         if (op == DimOp::eq && (below || above)) return 0;
         if (op == DimOp::lt && below) return 1;
         if (op == DimOp::lt && difference.low.value_or(-1) >= 0) return 0;

@@ -1,8 +1,9 @@
 // Simplification of shape expressions: sums of products with integer coefficients in one canonical form.
 //
-// Problem: two ways to compute the same extent should give the same Dim, or shapes of a network cannot be compared
-// before its inputs are known. Contract: every function returns an interned Dim whose value equals the operation's on
-// all symbol values where that is defined. Work is bounded for any program, also a stranger's.
+// Problem: two ways to compute the same extent should give the same Dim, or shapes of a network cannot be
+// compared before its inputs are known. Contract: every function returns an interned Dim whose value equals
+// the operation's on all symbol values where that is defined. Work is bounded for any program, also a
+// stranger's.
 #pragma once
 
 #include <map>

@@ -16,7 +16,8 @@ Shape to_shape(const Dims& dims) {
   Shape shape;
   shape.reserve(dims.size());
   for (const Dim d : dims) {
-    if (!d.is_constant()) throw Error(ErrorCode::internal, "to_shape: a dim is symbolic; resolve the operator first");
+    if (!d.is_constant())
+      throw Error(ErrorCode::internal, "to_shape: a dim is symbolic; resolve the operator first");
     shape.push_back(d.value);
   }
   return shape;
@@ -31,8 +32,8 @@ Shape resolve(const Dims& dims, std::span<const std::int64_t> values) {
   shape.reserve(dims.size());
   for (const Dim d : dims) {
     if (!d.is_constant() && static_cast<std::size_t>(d.expr) >= values.size()) {
-      throw Error(ErrorCode::invalid_plan, "a dim refers to shape expression " + std::to_string(d.expr) + " of " +
-                                               std::to_string(values.size()));
+      throw Error(ErrorCode::invalid_plan, "a dim refers to shape expression " + std::to_string(d.expr) +
+                                               " of " + std::to_string(values.size()));
     }
     shape.push_back(resolve(d, values));
   }
@@ -98,16 +99,16 @@ std::vector<std::int64_t> ShapeProgram::evaluate(std::span<const std::int64_t> s
 
 namespace {
 
-constexpr std::string_view kDimOpNames[] = {"symbol", "add", "sub", "mul", "floor_div", "ceil_div", "trunc_div",
-                                            "mod", "min", "max", "eq", "lt", "select"};
+constexpr std::string_view kDimOpNames[] = {"symbol",   "add",       "sub",   "mul", "floor_div",
+                                            "ceil_div", "trunc_div", "mod",   "min", "max",
+                                            "eq",       "lt",        "select"};
 constexpr std::size_t kMaxText = 2000;  // a stranger's program may describe a text of any length
 
 std::string symbol_text(const std::string& name) {
   // 'x' separates extents, so a name with it is quoted.
   const bool plain = !name.empty() && (std::isalpha(static_cast<unsigned char>(name[0])) || name[0] == '_') &&
-                     std::all_of(name.begin(), name.end(), [](unsigned char c) {
-                       return (std::isalnum(c) || c == '_') && c != 'x';
-                     });
+                     std::all_of(name.begin(), name.end(),
+                                 [](unsigned char c) { return (std::isalnum(c) || c == '_') && c != 'x'; });
   if (plain) return name;
   std::string out = "'";
   for (const char c : name) out += c == '\'' || static_cast<unsigned char>(c) < 32 ? '_' : c;
@@ -137,8 +138,9 @@ std::string text(const ShapeProgram& program, Dim d, int& budget) {
       for (const Dim f : factors) {
         std::string t = text(program, f, budget);
         if (t.size() > kMaxText) return "...";
-        const bool sum = !f.is_constant() && (program.exprs()[static_cast<std::size_t>(f.expr)].op == DimOp::add ||
-                                              program.exprs()[static_cast<std::size_t>(f.expr)].op == DimOp::sub);
+        const bool sum =
+            !f.is_constant() && (program.exprs()[static_cast<std::size_t>(f.expr)].op == DimOp::add ||
+                                 program.exprs()[static_cast<std::size_t>(f.expr)].op == DimOp::sub);
         texts.push_back(sum ? "(" + t + ")" : t);
       }
       std::sort(texts.begin(), texts.end());
@@ -154,17 +156,22 @@ std::string text(const ShapeProgram& program, Dim d, int& budget) {
     if (first != parts.end() && first->degree > 0) std::rotate(parts.begin(), first, first + 1);
     std::string out;
     for (const Term& t : parts) {
-      if (t.factor < 0) out += '-';
-      else if (!out.empty()) out += '+';
+      if (t.factor < 0)
+        out += '-';
+      else if (!out.empty())
+        out += '+';
       const std::string k = std::to_string(t.factor).substr(t.factor < 0 ? 1 : 0);
-      if (t.degree == 0) out += k;
-      else out += (k == "1" ? "" : k + "*") + t.text;
+      if (t.degree == 0)
+        out += k;
+      else
+        out += (k == "1" ? "" : k + "*") + t.text;
       if (out.size() > kMaxText) return "...";
     }
     return parts.empty() ? "0" : out;
   }
   std::vector<std::string> operands = {text(program, e.a, budget), text(program, e.b, budget)};
-  if (e.op == DimOp::min || e.op == DimOp::max || e.op == DimOp::eq) std::sort(operands.begin(), operands.end());
+  if (e.op == DimOp::min || e.op == DimOp::max || e.op == DimOp::eq)
+    std::sort(operands.begin(), operands.end());
   if (e.op == DimOp::select) operands.push_back(text(program, e.c, budget));
   std::string out(kDimOpNames[static_cast<std::size_t>(e.op)]);
   for (std::size_t i = 0; i < operands.size(); ++i) out += (i == 0 ? "(" : ", ") + operands[i];
@@ -184,8 +191,9 @@ std::string ShapeProgram::to_string(const Dims& dims) const {
   for (std::size_t i = 0; i < dims.size(); ++i) {
     if (i > 0) out += 'x';
     const std::string t = to_string(dims[i]);
-    const bool simple = dims[i].is_constant() || (static_cast<std::size_t>(dims[i].expr) < exprs_.size() &&
-                                                  exprs_[static_cast<std::size_t>(dims[i].expr)].op == DimOp::symbol);
+    const bool simple =
+        dims[i].is_constant() || (static_cast<std::size_t>(dims[i].expr) < exprs_.size() &&
+                                  exprs_[static_cast<std::size_t>(dims[i].expr)].op == DimOp::symbol);
     out += simple ? t : "(" + t + ")";
   }
   return out;
@@ -213,8 +221,8 @@ ShapeProgram ShapeProgram::from_data(std::vector<Symbol> symbols, std::vector<Di
       if (d.expr < -1 || (d.expr >= 0 && d.value != 0)) fail(where + " has a malformed operand");
       if (d.expr >= 0 && static_cast<std::size_t>(d.expr) >= i) fail(where + " refers to a later one");
     }
-    if (e.op == DimOp::symbol && (!e.a.is_constant() || e.a.value < 0 ||
-                                  static_cast<std::size_t>(e.a.value) >= symbols.size())) {
+    if (e.op == DimOp::symbol &&
+        (!e.a.is_constant() || e.a.value < 0 || static_cast<std::size_t>(e.a.value) >= symbols.size())) {
       fail(where + " names a symbol that is not there");
     }
     out.interned_.try_emplace(e, static_cast<std::int32_t>(i));

@@ -1,12 +1,12 @@
 // Symbolic integer arithmetic on dimensions, as data.
 //
-// Problem: output shapes, slice bounds, reshape targets of a network with dynamic inputs are integer functions of
-// the inputs' extents (and of the values of small integer inputs). They must be known before any kernel runs, and
-// the functions must travel in the plan.
-// Contract: a `Dim` is either a number or a reference to an expression of one `ShapeProgram`. Expressions are
-// hash-consed and simplified on creation, so equal expressions have equal Dims: `==` is structural equality.
-// A program is evaluated once per shape key, on the host, never per inference.
-// Use: Dim n = program.symbol("N", {SymbolSource::dim, 0, 0}); Dim m = program.add(program.mul(n, Dim(2)), Dim(1));
+// Problem: output shapes, slice bounds, reshape targets of a network with dynamic inputs are integer
+// functions of the inputs' extents (and of the values of small integer inputs). They must be known before any
+// kernel runs, and the functions must travel in the plan. Contract: a `Dim` is either a number or a reference
+// to an expression of one `ShapeProgram`. Expressions are hash-consed and simplified on creation, so equal
+// expressions have equal Dims: `==` is structural equality. A program is evaluated once per shape key, on the
+// host, never per inference. Use: Dim n = program.symbol("N", {SymbolSource::dim, 0, 0}); Dim m =
+// program.add(program.mul(n, Dim(2)), Dim(1));
 //      std::vector<int64_t> v = program.evaluate(symbol_values); int64_t x = resolve(m, v);
 #pragma once
 
@@ -26,11 +26,15 @@ class ShapeAlgebra;
 
 /// A number, or expression `expr` of a ShapeProgram.
 struct Dim {
-  std::int64_t value = 0;   ///< meaningful when is_constant()
-  std::int32_t expr = -1;   ///< index into ShapeProgram::exprs, -1: a constant
+  std::int64_t value = 0;  ///< meaningful when is_constant()
+  std::int32_t expr = -1;  ///< index into ShapeProgram::exprs, -1: a constant
   constexpr Dim() = default;
   constexpr Dim(std::int64_t v) : value(v) {}  // NOLINT: a number is a Dim
-  static constexpr Dim of_expr(std::int32_t e) { Dim d; d.expr = e; return d; }
+  static constexpr Dim of_expr(std::int32_t e) {
+    Dim d;
+    d.expr = e;
+    return d;
+  }
   constexpr bool is_constant() const { return expr < 0; }
   friend auto operator<=>(const Dim&, const Dim&) = default;
 };
@@ -55,7 +59,21 @@ struct Symbol {
 };
 
 /// Division rounds as named and by zero is an Error at evaluation. Comparisons give 0 or 1.
-enum class DimOp : std::uint8_t { symbol, add, sub, mul, floor_div, ceil_div, trunc_div, mod, min, max, eq, lt, select };
+enum class DimOp : std::uint8_t {
+  symbol,
+  add,
+  sub,
+  mul,
+  floor_div,
+  ceil_div,
+  trunc_div,
+  mod,
+  min,
+  max,
+  eq,
+  lt,
+  select
+};
 
 struct DimExpr {
   DimOp op = DimOp::symbol;
@@ -82,7 +100,8 @@ class ShapeProgram {
   Dim product(std::span<const Dim> dims);
   Dim make(DimOp op, Dim a, Dim b, Dim c = {});  ///< the general form; simplifies and interns
 
-  /// Values of all expressions for these symbol values (in order of `symbols()`); Error on overflow or division by 0.
+  /// Values of all expressions for these symbol values (in order of `symbols()`); Error on overflow or
+  /// division by 0.
   std::vector<std::int64_t> evaluate(std::span<const std::int64_t> symbol_values) const;
 
   const std::vector<Symbol>& symbols() const { return symbols_; }
@@ -91,7 +110,8 @@ class ShapeProgram {
   std::string to_string(Dim d) const;
   std::string to_string(const Dims& dims) const;  ///< "Nx3x(2*H)x224"
 
-  /// Rebuilds a program from plan data; Error(invalid_plan) when an expression refers forward or out of range.
+  /// Rebuilds a program from plan data; Error(invalid_plan) when an expression refers forward or out of
+  /// range.
   static ShapeProgram from_data(std::vector<Symbol> symbols, std::vector<DimExpr> exprs);
   friend bool operator==(const ShapeProgram& a, const ShapeProgram& b) {
     return a.symbols_ == b.symbols_ && a.exprs_ == b.exprs_;

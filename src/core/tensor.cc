@@ -71,31 +71,34 @@ std::string to_string(const TensorDesc& desc) {
 }
 
 HostTensor::HostTensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)) {
-  const std::size_t bytes = size_bytes(std::span<const std::int64_t>(shape_), size_bytes(dtype), "host tensor");
+  const std::size_t bytes =
+      size_bytes(std::span<const std::int64_t>(shape_), size_bytes(dtype), "host tensor");
   if (bytes > static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max()) - 64) {
     throw Error(ErrorCode::out_of_memory, "host tensor of " + std::to_string(bytes) + " bytes");
   }
   std::byte* memory = nullptr;
   try {
-    memory = static_cast<std::byte*>(::operator new(std::max<std::size_t>(bytes, 1), std::align_val_t{64}));
+    memory = static_cast<std::byte*>(::operator new (std::max<std::size_t>(bytes, 1), std::align_val_t{64}));
   } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::out_of_memory, "cannot allocate a host tensor of " + std::to_string(bytes) + " bytes");
+    throw Error(ErrorCode::out_of_memory,
+                "cannot allocate a host tensor of " + std::to_string(bytes) + " bytes");
   }
   std::memset(memory, 0, bytes);
-  owner_ = std::shared_ptr<const void>(memory, [](const void* p) {
-    ::operator delete(const_cast<void*>(p), std::align_val_t{64});
-  });
+  owner_ = std::shared_ptr<const void>(
+      memory, [](const void* p) { ::operator delete (const_cast<void*>(p), std::align_val_t{64}); });
   writable_ = memory;
   data_ = {memory, bytes};
 }
 
-HostTensor::HostTensor(DType dtype, Shape shape, std::span<const std::byte> data, std::shared_ptr<const void> owner)
+HostTensor::HostTensor(DType dtype, Shape shape, std::span<const std::byte> data,
+                       std::shared_ptr<const void> owner)
     : dtype_(dtype), shape_(std::move(shape)), data_(data), owner_(std::move(owner)) {
-  const std::size_t bytes = size_bytes(std::span<const std::int64_t>(shape_), size_bytes(dtype), "host tensor");
+  const std::size_t bytes =
+      size_bytes(std::span<const std::int64_t>(shape_), size_bytes(dtype), "host tensor");
   if (bytes != data.size()) {
-    throw Error(ErrorCode::invalid_argument, "tensor " + std::string(to_string(dtype)) + "[" + to_string(shape_) +
-                                                 "] needs " + std::to_string(bytes) + " bytes, its data has " +
-                                                 std::to_string(data.size()));
+    throw Error(ErrorCode::invalid_argument, "tensor " + std::string(to_string(dtype)) + "[" +
+                                                 to_string(shape_) + "] needs " + std::to_string(bytes) +
+                                                 " bytes, its data has " + std::to_string(data.size()));
   }
   if (bytes > 0 && reinterpret_cast<std::uintptr_t>(data.data()) % size_bytes(dtype) != 0) {
     HostTensor copy(dtype_, shape_);  // typed access needs alignment
@@ -144,8 +147,8 @@ T to_integer(double v) {
 
 void check_index(const HostTensor& tensor, std::int64_t i) {
   if (i < 0 || static_cast<std::size_t>(i) >= tensor.bytes().size() / size_bytes(tensor.dtype())) {
-    throw Error(ErrorCode::internal, "element " + std::to_string(i) + " of a host tensor of shape " +
-                                         to_string(tensor.shape()));
+    throw Error(ErrorCode::internal,
+                "element " + std::to_string(i) + " of a host tensor of shape " + to_string(tensor.shape()));
   }
 }
 
@@ -156,12 +159,15 @@ double HostTensor::at_double(std::int64_t i) const {
   return with_type(dtype_, [&](auto* tag) -> double {
     using T = std::remove_pointer_t<decltype(tag)>;
     const std::byte* p = data_.data() + static_cast<std::size_t>(i) * sizeof(T);
-    if constexpr (std::is_same_v<T, bool>) return *p != std::byte{0} ? 1.0 : 0.0;
+    if constexpr (std::is_same_v<T, bool>)
+      return *p != std::byte{0} ? 1.0 : 0.0;
     else {
       T value;
       std::memcpy(&value, p, sizeof(T));
-      if constexpr (std::is_same_v<T, Half>) return to_float(value);
-      else return static_cast<double>(value);
+      if constexpr (std::is_same_v<T, Half>)
+        return to_float(value);
+      else
+        return static_cast<double>(value);
     }
   });
 }
@@ -186,10 +192,14 @@ void HostTensor::set_double(std::int64_t i, double value) {
   with_type(dtype_, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     T element;
-    if constexpr (std::is_same_v<T, Half>) element = to_half(static_cast<float>(value));
-    else if constexpr (std::is_same_v<T, bool>) element = value != 0;
-    else if constexpr (std::is_integral_v<T>) element = to_integer<T>(value);
-    else element = static_cast<T>(value);
+    if constexpr (std::is_same_v<T, Half>)
+      element = to_half(static_cast<float>(value));
+    else if constexpr (std::is_same_v<T, bool>)
+      element = value != 0;
+    else if constexpr (std::is_integral_v<T>)
+      element = to_integer<T>(value);
+    else
+      element = static_cast<T>(value);
     std::memcpy(base + static_cast<std::size_t>(i) * sizeof(T), &element, sizeof(T));
   });
 }
@@ -200,9 +210,12 @@ void HostTensor::set_int(std::int64_t i, std::int64_t value) {
   with_type(dtype_, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     T element;
-    if constexpr (std::is_same_v<T, Half>) element = to_half(static_cast<float>(value));
-    else if constexpr (std::is_same_v<T, bool>) element = value != 0;
-    else element = static_cast<T>(value);
+    if constexpr (std::is_same_v<T, Half>)
+      element = to_half(static_cast<float>(value));
+    else if constexpr (std::is_same_v<T, bool>)
+      element = value != 0;
+    else
+      element = static_cast<T>(value);
     std::memcpy(base + static_cast<std::size_t>(i) * sizeof(T), &element, sizeof(T));
   });
 }

@@ -22,9 +22,9 @@ std::string_view to_string(Layout layout);
 /// Dense strides, in elements, of a shape under a layout (packed: plain's).
 std::vector<std::int64_t> dense_strides(const Shape& shape, Layout layout);
 
-/// A concrete tensor of one shape key: what tactics and kernels see. Strides count elements and are in the order of
-/// the axes of `shape`; they need not be dense (a tensor may be a window of a larger one).
-/// `format` names the packing when layout is `packed`, and is empty otherwise.
+/// A concrete tensor of one shape key: what tactics and kernels see. Strides count elements and are in the
+/// order of the axes of `shape`; they need not be dense (a tensor may be a window of a larger one). `format`
+/// names the packing when layout is `packed`, and is empty otherwise.
 struct TensorDesc {
   DType dtype = DType::f32;
   Shape shape;
@@ -32,19 +32,21 @@ struct TensorDesc {
   Layout layout = Layout::plain;
   std::string format;
   static TensorDesc dense(DType dtype, Shape shape, Layout layout = Layout::plain);
-  bool is_dense() const;          ///< strides are those of its layout
+  bool is_dense() const;  ///< strides are those of its layout
   std::int64_t elements() const;
-  std::size_t span_bytes() const; ///< bytes from the first element to the end of the last one; 0 when empty
+  std::size_t span_bytes() const;  ///< bytes from the first element to the end of the last one; 0 when empty
   friend bool operator==(const TensorDesc&, const TensorDesc&) = default;
 };
 std::string to_string(const TensorDesc& desc);  ///< "f32[1x3x224x224, channels_last]"
 
-/// Dense, plain host data of a constant. Immutable once shared. `data` may alias a mapped model file (`owner` keeps it).
+/// Dense, plain host data of a constant. Immutable once shared. `data` may alias a mapped model file (`owner`
+/// keeps it).
 class HostTensor {
  public:
   HostTensor() = default;
   HostTensor(DType dtype, Shape shape);  ///< zero-initialised, owning
-  HostTensor(DType dtype, Shape shape, std::span<const std::byte> data, std::shared_ptr<const void> owner);  ///< view
+  HostTensor(DType dtype, Shape shape, std::span<const std::byte> data,
+             std::shared_ptr<const void> owner);  ///< view
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
   std::int64_t elements() const { return element_count(shape_); }

@@ -1,6 +1,6 @@
-#include <headrace/types.h>
-
 #include <bit>
+
+#include <headrace/types.h>
 
 #include "base/checked.h"
 

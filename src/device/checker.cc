@@ -15,8 +15,9 @@ std::string to_string(const Hazard& h) {
   const auto side = [](const HazardAccess& a) {
     return "'" + a.operation + "' on " + a.actor + (a.writes ? " (writes)" : " (reads)");
   };
-  return side(h.first) + " and " + side(h.second) + " are not ordered: bytes [" + std::to_string(h.begin) + ", " +
-         std::to_string(h.end) + ") of " + h.buffer + "; let one wait for an event recorded after the other";
+  return side(h.first) + " and " + side(h.second) + " are not ordered: bytes [" + std::to_string(h.begin) +
+         ", " + std::to_string(h.end) + ") of " + h.buffer +
+         "; let one wait for an event recorded after the other";
 }
 
 namespace {
@@ -107,8 +108,9 @@ class Checker {
     sched::LockGuard lock(mutex_);
     Memory& memory = memory_[buffer->device_data()];
     if (memory.buffers++ > 0) return;
-    memory.name = "buffer " + std::to_string(++buffers_) + " (" + (wrapped ? "wrapped" : std::string(to_string(use))) +
-                           ", " + std::to_string(buffer->size_bytes()) + " bytes)";
+    memory.name = "buffer " + std::to_string(++buffers_) + " (" +
+                  (wrapped ? "wrapped" : std::string(to_string(use))) + ", " +
+                  std::to_string(buffer->size_bytes()) + " bytes)";
   }
   void remove_memory(const Buffer* buffer) {
     sched::LockGuard lock(mutex_);
@@ -117,7 +119,8 @@ class Checker {
   }
 
   /// Work submitted to a stream by the calling thread.
-  void access(ActorId stream, std::span<const Operand> operands, const Operand* workspace, std::string_view operation) {
+  void access(ActorId stream, std::span<const Operand> operands, const Operand* workspace,
+              std::string_view operation) {
     std::vector<Hazard> found;
     {
       sched::LockGuard lock(mutex_);
@@ -165,9 +168,13 @@ class Checker {
     sched::LockGuard lock(mutex_);
     const Clock& clock = host().clock;
     const auto it = tokens_.find(token);
-    if (it != tokens_.end()) it->second.join(clock);
-    else if (tokens_.size() < HazardChecker::kMaxTokens) tokens_.emplace(token, clock);
-    else other_tokens_.join(clock);  // too many: one clock for the rest, which may hide a hazard, never invent one
+    if (it != tokens_.end())
+      it->second.join(clock);
+    else if (tokens_.size() < HazardChecker::kMaxTokens)
+      tokens_.emplace(token, clock);
+    else
+      other_tokens_.join(
+          clock);  // too many: one clock for the rest, which may hide a hazard, never invent one
   }
   void acquire(const void* token) {
     sched::LockGuard lock(mutex_);
@@ -196,13 +203,14 @@ class Checker {
   }
   Actor& host() { return actors_[host_id()]; }
 
-  void note(ActorId actor, std::uint64_t tick, const Operand& operand, std::string_view operation, std::vector<Hazard>& found) {
+  void note(ActorId actor, std::uint64_t tick, const Operand& operand, std::string_view operation,
+            std::vector<Hazard>& found) {
     if (!operand.buffer || operand.size == 0) return;
     const auto it = memory_.find(operand.buffer->device_data());
     if (it == memory_.end()) return;
     Memory& memory = it->second;
-    AccessRecord now{operand.offset, operand.offset + operand.size, operand.access != Access::read, actor, tick,
-                     std::string(operation)};
+    AccessRecord now{operand.offset, operand.offset + operand.size, operand.access != Access::read, actor,
+                     tick,           std::string(operation)};
     const Clock& clock = actors_[actor].clock;
     std::erase_if(memory.accesses, [&](const AccessRecord& before) {
       if (before.end <= now.begin || now.end <= before.begin) return false;
@@ -219,15 +227,22 @@ class Checker {
       ++forgotten_;
     }
   }
-  void conflict(const AccessRecord& a, const AccessRecord& b, const Memory& memory, std::vector<Hazard>& found) {
-    if (reported_.size() >= 10'000 || !reported_.insert(a.operation + '\n' + b.operation + '\n' + memory.name).second) return;
+  void conflict(const AccessRecord& a, const AccessRecord& b, const Memory& memory,
+                std::vector<Hazard>& found) {
+    if (reported_.size() >= 10'000 ||
+        !reported_.insert(a.operation + '\n' + b.operation + '\n' + memory.name).second)
+      return;
     ++hazards_;
-    found.push_back({{a.operation, actors_[a.actor].name, a.writes}, {b.operation, actors_[b.actor].name, b.writes},
-                     memory.name, std::max(a.begin, b.begin), std::min(a.end, b.end)});
+    found.push_back({{a.operation, actors_[a.actor].name, a.writes},
+                     {b.operation, actors_[b.actor].name, b.writes},
+                     memory.name,
+                     std::max(a.begin, b.begin),
+                     std::min(a.end, b.end)});
     if (reports_.size() < HazardChecker::kMaxReports) reports_.push_back(to_string(found.back()));
   }
   void report(const std::vector<Hazard>& found) {
-    if (sink_) for (const Hazard& hazard : found) sink_(hazard);
+    if (sink_)
+      for (const Hazard& hazard : found) sink_(hazard);
   }
 
   HazardSink sink_;
@@ -264,7 +279,8 @@ void HookFanOut::on_acquire(const void* token) noexcept {
 
 class CheckedBuffer final : public Buffer {
  public:
-  CheckedBuffer(BufferRef inner, std::shared_ptr<Checker> checker) : inner_(std::move(inner)), checker_(std::move(checker)) {}
+  CheckedBuffer(BufferRef inner, std::shared_ptr<Checker> checker)
+      : inner_(std::move(inner)), checker_(std::move(checker)) {}
   ~CheckedBuffer() override { checker_->remove_memory(this); }
   std::size_t size_bytes() const override { return inner_->size_bytes(); }
   MemoryKind kind() const override { return inner_->kind(); }
@@ -278,7 +294,8 @@ class CheckedBuffer final : public Buffer {
 
 class CheckedEvent final : public Event {
  public:
-  CheckedEvent(EventRef inner, std::shared_ptr<Checker> checker) : inner_(std::move(inner)), checker_(std::move(checker)) {}
+  CheckedEvent(EventRef inner, std::shared_ptr<Checker> checker)
+      : inner_(std::move(inner)), checker_(std::move(checker)) {}
   void wait() override {
     const Clock clock = this->clock();
     try {
@@ -320,14 +337,17 @@ class CheckedEvent final : public Event {
 
 CheckedEvent& checked(Event& event) {
   auto* own = dynamic_cast<CheckedEvent*>(&event);
-  if (!own) throw Error(ErrorCode::misuse, "an event of another device; make it with the hazard checker's device");
+  if (!own)
+    throw Error(ErrorCode::misuse, "an event of another device; make it with the hazard checker's device");
   return *own;
 }
 
 class CheckedStream final : public Stream {
  public:
   CheckedStream(std::unique_ptr<Stream> inner, std::shared_ptr<Checker> checker, const std::string& name)
-      : checker_(std::move(checker)), actor_(checker_->add_actor("stream '" + name + "'")), inner_(std::move(inner)) {}
+      : checker_(std::move(checker)),
+        actor_(checker_->add_actor("stream '" + name + "'")),
+        inner_(std::move(inner)) {}
   ~CheckedStream() override {
     inner_.reset();  // runs what is left
     checker_->retire_actor(actor_);
@@ -389,7 +409,9 @@ class CheckedDevice final : public HazardChecker {
   EventRef make_event() override { return std::make_shared<CheckedEvent>(inner_->make_event(), checker_); }
   bool unified_memory() const override { return inner_->unified_memory(); }
   MemoryStats memory() const override { return inner_->memory(); }
-  void host_access(const Operand& operand, std::string_view name) override { checker_->host_access(operand, name); }
+  void host_access(const Operand& operand, std::string_view name) override {
+    checker_->host_access(operand, name);
+  }
   std::uint64_t hazards() const override { return checker_->hazards(); }
   std::vector<std::string> reports() const override { return checker_->reports(); }
   std::uint64_t forgotten() const override { return checker_->forgotten(); }

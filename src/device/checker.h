@@ -1,13 +1,14 @@
 // The hazard checker: a Device around any Device that reports work on the same bytes that nothing orders.
 //
 // Problem: a missing event between two streams shows as a wrong number once in a million runs.
-// Contract: happens-before is derived, with vector clocks (the method: FastTrack, Flanagan and Freund 2009), from the
-// order of each stream, from a host thread submitting after what it has seen, from events (record; wait by a stream or a
-// host), from Stream::synchronize, and from the hooks of base/hooks.h (queues and leases). Two accesses of overlapping
-// bytes, at least one of them a write, without that order are a hazard, whether or not this run happened to go well. An
-// inline stream orders nothing by itself: code that is clean here is clean on an asynchronous stream. Each pair of
-// operations is reported once per buffer. Buffers that begin at the same address (wrap) are one; other overlaps of
-// buffers are not seen. Memory is bounded: a buffer remembers at most kMaxAccesses; `forgotten` counts those dropped.
+// Contract: happens-before is derived, with vector clocks (the method: FastTrack, Flanagan and Freund 2009),
+// from the order of each stream, from a host thread submitting after what it has seen, from events (record;
+// wait by a stream or a host), from Stream::synchronize, and from the hooks of base/hooks.h (queues and
+// leases). Two accesses of overlapping bytes, at least one of them a write, without that order are a hazard,
+// whether or not this run happened to go well. An inline stream orders nothing by itself: code that is clean
+// here is clean on an asynchronous stream. Each pair of operations is reported once per buffer. Buffers that
+// begin at the same address (wrap) are one; other overlaps of buffers are not seen. Memory is bounded: a
+// buffer remembers at most kMaxAccesses; `forgotten` counts those dropped.
 //
 //   auto checker = make_hazard_checker(inner, [](const Hazard& h) { log(to_string(h)); });
 //   ... use checker as the device ...
@@ -31,11 +32,12 @@ struct HazardAccess {
   bool writes = false;
 };
 struct Hazard {
-  HazardAccess first, second;   ///< in the order of submission
-  std::string buffer;           ///< "buffer 3 (activations, 4096 bytes)"
+  HazardAccess first, second;      ///< in the order of submission
+  std::string buffer;              ///< "buffer 3 (activations, 4096 bytes)"
   std::size_t begin = 0, end = 0;  ///< the bytes of the buffer that both touch
 };
-/// "'a' on stream 's0' (writes) and 'b' on stream 's1' (reads) are not ordered: bytes [0, 64) of buffer 3 (...)".
+/// "'a' on stream 's0' (writes) and 'b' on stream 's1' (reads) are not ordered: bytes [0, 64) of buffer 3
+/// (...)".
 std::string to_string(const Hazard& hazard);
 
 /// Called on the thread that submitted the second access, with no lock of the checker held. Must not throw.
@@ -45,11 +47,11 @@ class HazardChecker : public Device {
  public:
   static constexpr std::size_t kMaxAccesses = 512;  ///< remembered per buffer
   static constexpr std::size_t kMaxReports = 1000;
-  static constexpr std::size_t kMaxTokens = 4096;   ///< of hooks, remembered apart
+  static constexpr std::size_t kMaxTokens = 4096;  ///< of hooks, remembered apart
 
   /// Declares that the calling host thread accesses the bytes now.
   virtual void host_access(const Operand& operand, std::string_view name) = 0;
-  virtual std::uint64_t hazards() const = 0;    ///< reported so far
+  virtual std::uint64_t hazards() const = 0;  ///< reported so far
   /// The first kMaxReports of them, as text.
   virtual std::vector<std::string> reports() const = 0;
   virtual std::uint64_t forgotten() const = 0;  ///< accesses dropped because a buffer had too many

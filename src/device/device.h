@@ -1,8 +1,8 @@
 // What a machine can do: memory, streams, events, kernels, recordings. No operators.
 //
 // Contract: a Device owns streams and buffers and outlives them. Creation may throw; nothing on the hot path
-// (launch, copy, record, wait) allocates. All device work goes through a Stream, and every operand is named with its
-// byte range and access, so that wrappers (hazard checker, tracer) see everything.
+// (launch, copy, record, wait) allocates. All device work goes through a Stream, and every operand is named
+// with its byte range and access, so that wrappers (hazard checker, tracer) see everything.
 #pragma once
 
 #include <chrono>
@@ -24,8 +24,8 @@ enum class MemoryKind : std::uint8_t { host, pinned, device };
 enum class MemoryUse : std::uint8_t { weights, activations, io, workspace, recordings };
 std::string_view to_string(MemoryUse use);
 
-/// A block of memory of one device. On a CPU device every kind is host memory, 64-byte aligned. Move-free: held by
-/// shared_ptr; the last owner frees it.
+/// A block of memory of one device. On a CPU device every kind is host memory, 64-byte aligned. Move-free:
+/// held by shared_ptr; the last owner frees it.
 class Buffer {
  public:
   virtual ~Buffer() = default;
@@ -40,8 +40,8 @@ using BufferRef = std::shared_ptr<Buffer>;
 
 enum class Access : std::uint8_t { read, write, read_write };
 
-/// A byte range of a buffer, and what the launch does to it. Non-owning: the caller keeps the buffer alive until the
-/// work is done.
+/// A byte range of a buffer, and what the launch does to it. Non-owning: the caller keeps the buffer alive
+/// until the work is done.
 struct Operand {
   Buffer* buffer = nullptr;
   std::size_t offset = 0, size = 0;
@@ -65,8 +65,8 @@ class Kernel {
 class Event {
  public:
   virtual ~Event() = default;
-  /// Blocks the host until the work before the record is done. Throws the Error of failed work, and Error(misuse)
-  /// when the event was never recorded.
+  /// Blocks the host until the work before the record is done. Throws the Error of failed work, and
+  /// Error(misuse) when the event was never recorded.
   virtual void wait() = 0;
   virtual bool wait_for(std::chrono::nanoseconds timeout) = 0;
   /// True when done (or failed); never blocks. Throws Error(misuse) when never recorded.
@@ -74,8 +74,8 @@ class Event {
 };
 using EventRef = std::shared_ptr<Event>;
 
-/// In-order queue of work. One host thread at a time. Work that fails poisons the events recorded after it, until
-/// `record` of the failing span has been consumed: later independent work runs.
+/// In-order queue of work. One host thread at a time. Work that fails poisons the events recorded after it,
+/// until `record` of the failing span has been consumed: later independent work runs.
 class Stream {
  public:
   virtual ~Stream() = default;
@@ -94,7 +94,8 @@ class Stream {
 
 struct StreamOptions {
   std::string name = "stream";
-  /// CPU: run on the calling thread at once (blocking infer) instead of on a worker thread of the stream's own.
+  /// CPU: run on the calling thread at once (blocking infer) instead of on a worker thread of the stream's
+  /// own.
   bool inline_execution = false;
   int threads = 0;  ///< CPU: OpenMP team of the worker; 0: the device's default
 };

@@ -32,9 +32,9 @@ class Ledger {
   void take(std::size_t size, MemoryUse use) {
     sched::LockGuard lock(mutex_);
     if (size > budget_ - total_)
-      throw Error(ErrorCode::out_of_memory, std::to_string(size) + " bytes for " + std::string(to_string(use)) +
-                                                " do not fit: " + std::to_string(total_) + " of a budget of " +
-                                                std::to_string(budget_) + " are in use");
+      throw Error(ErrorCode::out_of_memory,
+                  std::to_string(size) + " bytes for " + std::string(to_string(use)) + " do not fit: " +
+                      std::to_string(total_) + " of a budget of " + std::to_string(budget_) + " are in use");
     const auto i = static_cast<std::size_t>(use);
     total_ += size;
     stats_.current[i] += size;
@@ -62,7 +62,8 @@ class OwnedBuffer final : public Buffer {
   OwnedBuffer(std::size_t size, MemoryKind kind, MemoryUse use, std::shared_ptr<Ledger> ledger)
       : size_(size), kind_(kind), use_(use), ledger_(std::move(ledger)) {
     ledger_->take(size_, use_);
-    data_ = static_cast<std::byte*>(::operator new(std::max<std::size_t>(size_, 1), kAlignment, std::nothrow));
+    data_ =
+        static_cast<std::byte*>(::operator new(std::max<std::size_t>(size_, 1), kAlignment, std::nothrow));
     if (!data_) {
       ledger_->give_back(size_, use_);
       throw Error(ErrorCode::out_of_memory, "the system has no " + std::to_string(size_) + " bytes for " +
@@ -115,7 +116,8 @@ class HostDevice final : public Device {
     return std::make_shared<OwnedBuffer>(size_bytes, kind, use, ledger_);
   }
   BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) override {
-    if (!data && size_bytes != 0) throw Error(ErrorCode::invalid_argument, "wrap: no address for host memory");
+    if (!data && size_bytes != 0)
+      throw Error(ErrorCode::invalid_argument, "wrap: no address for host memory");
     return std::make_shared<WrappedBuffer>(data, size_bytes, std::move(owner));
   }
   std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {

@@ -1,12 +1,13 @@
 // The machine that computes on the host: memory, events and streams of the reference and cpu backends.
 //
-// Contract: every MemoryKind is 64-byte aligned host memory. A stream is either inline (work runs at once on the
-// calling thread) or has a worker thread with a ring of fixed-size commands; when the ring is full the submitting
-// thread waits. After creation no call allocates, except a launch with more operands than any before it (above 256).
-// Failed work: what is submitted after it on the stream is skipped, and every event recorded after it carries the
-// error, until a host thread has met the error (Event::wait, wait_for or Stream::synchronize threw it). What is
-// submitted after that runs again. A stream that waits for a poisoned event is poisoned too.
-// Threads, locks and waiting go through base/sched.h, so that the deterministic scheduler can drive all of it.
+// Contract: every MemoryKind is 64-byte aligned host memory. A stream is either inline (work runs at once on
+// the calling thread) or has a worker thread with a ring of fixed-size commands; when the ring is full the
+// submitting thread waits. After creation no call allocates, except a launch with more operands than any
+// before it (above 256). Failed work: what is submitted after it on the stream is skipped, and every event
+// recorded after it carries the error, until a host thread has met the error (Event::wait, wait_for or
+// Stream::synchronize threw it). What is submitted after that runs again. A stream that waits for a poisoned
+// event is poisoned too. Threads, locks and waiting go through base/sched.h, so that the deterministic
+// scheduler can drive all of it.
 //
 //   DeviceRef device = make_host_device({.kind = "reference", .threads = 2});
 //   BufferRef buffer = device->allocate(4096, MemoryKind::host, MemoryUse::io);
@@ -22,8 +23,8 @@ namespace headrace {
 
 struct HostDeviceOptions {
   std::string kind = "reference";
-  std::string model;         ///< "": the processor's name and instruction set
-  int threads = 0;           ///< OpenMP team of a stream that names none; 0: all usable cores
+  std::string model;                    ///< "": the processor's name and instruction set
+  int threads = 0;                      ///< OpenMP team of a stream that names none; 0: all usable cores
   std::size_t budget_bytes = SIZE_MAX;  ///< of all buffers that live at the same time
 };
 

@@ -20,7 +20,8 @@ void Poison::observe_and_throw() {
 std::uint64_t EventState::submit() {
   sched::LockGuard lock(mutex_);
   if (recorded_ - completed_ >= 64)
-    throw Error(ErrorCode::misuse, "an event has 64 records in flight; wait for it before recording it again");
+    throw Error(ErrorCode::misuse,
+                "an event has 64 records in flight; wait for it before recording it again");
   return ++recorded_;
 }
 
@@ -43,7 +44,8 @@ void EventState::complete(std::uint64_t generation, const PoisonRef& poison) {
 std::uint64_t EventState::target() const {
   sched::LockGuard lock(mutex_);
   if (recorded_ == 0)
-    throw Error(ErrorCode::misuse, "waiting for an event that was never recorded; record it on a stream first");
+    throw Error(ErrorCode::misuse,
+                "waiting for an event that was never recorded; record it on a stream first");
   return recorded_;
 }
 
@@ -61,7 +63,8 @@ bool EventState::ready() const {
 }
 
 void HostEvent::wait() {
-  if (PoisonRef poison = state_->await(state_->target(), sched::Clock::time_point::max())) poison->observe_and_throw();
+  if (PoisonRef poison = state_->await(state_->target(), sched::Clock::time_point::max()))
+    poison->observe_and_throw();
 }
 
 bool HostEvent::wait_for(std::chrono::nanoseconds timeout) {

@@ -1,8 +1,9 @@
 // Events of the host device: a counter of records, a counter of completions, and the error of failed work.
 //
-// Contract: `submit` numbers a record when it is submitted; `complete` says that the work before it is done. A waiter
-// waits for the number that was current when it called. Records may complete out of order (two streams recording one
-// event); a waiter then also waits for the earlier records. At most 64 records of one event may be outstanding.
+// Contract: `submit` numbers a record when it is submitted; `complete` says that the work before it is done.
+// A waiter waits for the number that was current when it called. Records may complete out of order (two
+// streams recording one event); a waiter then also waits for the earlier records. At most 64 records of one
+// event may be outstanding.
 #pragma once
 
 #include <atomic>
@@ -15,7 +16,8 @@
 
 namespace headrace::host {
 
-/// An error on its way from failed work to whoever waits. Commands submitted in an epoch of `observed_at` or later run.
+/// An error on its way from failed work to whoever waits. Commands submitted in an epoch of `observed_at` or
+/// later run.
 struct Poison {
   explicit Poison(std::exception_ptr e) : error(std::move(e)) {}
   std::exception_ptr error;

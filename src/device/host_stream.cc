@@ -78,7 +78,9 @@ class Team {
 
 class InlineStream final : public Stream {
  public:
-  explicit InlineStream(const StreamOptions& options) : threads_(options.threads) { long_list_.reserve(kLongOperands); }
+  explicit InlineStream(const StreamOptions& options) : threads_(options.threads) {
+    long_list_.reserve(kLongOperands);
+  }
 
   void launch(const Kernel& kernel, std::span<const Operand> operands, const Operand& workspace) override {
     std::array<std::byte*, kInlineOperands> few;
@@ -112,8 +114,10 @@ class InlineStream final : public Stream {
     EventState& state = *state_of(event);
     PoisonRef poison = state.await(state.target(), sched::Clock::time_point::max());
     failure_.skips(current_epoch());
-    if (poison && current_epoch() < poison->observed_at.load(std::memory_order_acquire)) failure_.join(poison);
-    else if (poison) failure_.join(std::make_shared<Poison>(poison->error));  // met elsewhere, not by our waiters
+    if (poison && current_epoch() < poison->observed_at.load(std::memory_order_acquire))
+      failure_.join(poison);
+    else if (poison)
+      failure_.join(std::make_shared<Poison>(poison->error));  // met elsewhere, not by our waiters
   }
   void synchronize() override {
     if (failure_.skips(current_epoch())) failure_.poison()->observe_and_throw();
@@ -130,8 +134,8 @@ struct Command {
   enum class Kind : std::uint8_t { launch, copy, record, wait } kind = Kind::launch;
   std::uint64_t epoch = 0;
   const Kernel* kernel = nullptr;
-  std::size_t count = 0;      ///< operands, or bytes of a copy
-  std::int32_t list = -1;     ///< >= 0: operands are in that long list
+  std::size_t count = 0;   ///< operands, or bytes of a copy
+  std::int32_t list = -1;  ///< >= 0: operands are in that long list
   std::byte* workspace = nullptr;
   std::shared_ptr<EventState> event;
   std::uint64_t generation = 0;
@@ -140,7 +144,8 @@ struct Command {
 
 class WorkerStream final : public Stream {
  public:
-  explicit WorkerStream(const StreamOptions& options) : threads_(options.threads), ring_(kRing), lists_(kLongLists) {
+  explicit WorkerStream(const StreamOptions& options)
+      : threads_(options.threads), ring_(kRing), lists_(kLongLists) {
     for (auto& list : lists_) list.reserve(kLongOperands);
     worker_ = sched::Thread(options.name, [this] { run(); });
   }
@@ -249,8 +254,8 @@ class WorkerStream final : public Stream {
     switch (command.kind) {
       case Command::Kind::launch: {
         if (skip) return;
-        std::byte* const* data = command.list >= 0 ? lists_[static_cast<std::size_t>(command.list)].data()
-                                                   : command.data.data();
+        std::byte* const* data =
+            command.list >= 0 ? lists_[static_cast<std::size_t>(command.list)].data() : command.data.data();
         try {
           command.kernel->launch(this, {data, command.count}, command.workspace);
         } catch (...) {
@@ -261,9 +266,7 @@ class WorkerStream final : public Stream {
       case Command::Kind::copy:
         if (!skip && command.count != 0) std::memcpy(command.data[0], command.data[1], command.count);
         return;
-      case Command::Kind::record:
-        command.event->complete(command.generation, failure_.poison());
-        return;
+      case Command::Kind::record: command.event->complete(command.generation, failure_.poison()); return;
       case Command::Kind::wait: {
         PoisonRef poison = command.event->await(command.generation, sched::Clock::time_point::max());
         if (poison && command.epoch >= poison->observed_at.load(std::memory_order_acquire))

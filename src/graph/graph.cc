@@ -48,14 +48,16 @@ NodeId Graph::add(Op op, std::vector<ValueId> inputs, std::vector<std::string> o
   std::vector<ValueType> types;
   types.reserve(inputs.size());
   for (const ValueId id : inputs) {
-    if (id < 0 || static_cast<std::size_t>(id) >= values_.size()) broken("value %" + std::to_string(id) + " is not there");
+    if (id < 0 || static_cast<std::size_t>(id) >= values_.size())
+      broken("value %" + std::to_string(id) + " is not there");
     types.push_back(value(id).type);
   }
   std::vector<ValueType> results = infer_types(op, types, shapes_);
   auto place = order_.end();
   if (before != kNoNode) {
     place = std::find(order_.begin(), order_.end(), before);
-    if (place == order_.end()) broken("insertion before node " + std::to_string(before) + ", which is not there");
+    if (place == order_.end())
+      broken("insertion before node " + std::to_string(before) + ", which is not there");
   }
   Node n;
   n.id = static_cast<NodeId>(nodes_.size());
@@ -84,7 +86,8 @@ ValueId Graph::add1(Op op, std::vector<ValueId> inputs, std::vector<std::string>
 }
 
 void Graph::add_output(std::string name, ValueId value) {
-  if (value < 0 || static_cast<std::size_t>(value) >= values_.size()) broken("output '" + name + "' has no value");
+  if (value < 0 || static_cast<std::size_t>(value) >= values_.size())
+    broken("output '" + name + "' has no value");
   outputs_.push_back({std::move(name), value});
 }
 

@@ -1,8 +1,9 @@
 // The compiler's program: values and nodes of core operators, in topological order.
 //
-// Contract: values and nodes have stable ids that are never re-used; `nodes()` lists the live nodes in topological
-// order; the graph changes only through add*, replace_uses, erase, set_output. Every value remembers the ONNX names it
-// came from. Constants are values with data, not nodes. Not thread-safe. `verify` states the invariants.
+// Contract: values and nodes have stable ids that are never re-used; `nodes()` lists the live nodes in
+// topological order; the graph changes only through add*, replace_uses, erase, set_output. Every value
+// remembers the ONNX names it came from. Constants are values with data, not nodes. Not thread-safe. `verify`
+// states the invariants.
 #pragma once
 
 #include <map>
@@ -25,11 +26,12 @@ inline constexpr NodeId kNoNode = -1;
 struct Value {
   ValueId id = kNoValue;
   ValueType type;
-  std::vector<std::string> names;  ///< ONNX names, most specific first; may be empty for values that passes made
-  Constant constant;               ///< set: the value is this tensor and has no producer
-  NodeId producer = kNoNode;       ///< kNoNode for inputs and constants
+  std::vector<std::string>
+      names;                  ///< ONNX names, most specific first; may be empty for values that passes made
+  Constant constant;          ///< set: the value is this tensor and has no producer
+  NodeId producer = kNoNode;  ///< kNoNode for inputs and constants
   std::int32_t producer_output = 0;
-  std::int32_t input_index = -1;   ///< >= 0: a graph input
+  std::int32_t input_index = -1;  ///< >= 0: a graph input
 };
 
 struct Node {
@@ -54,11 +56,13 @@ class Graph {
   ValueId add_input(std::string name, ValueType type);
   ValueId add_constant(HostTensor tensor, std::string name = {});
   ValueId add_constant(Constant tensor, std::string name = {});
-  /// Appends a node (or inserts it before node `before`) and creates its output values with infer_types' types.
-  /// Throws what infer_types throws; the graph is then unchanged.
-  NodeId add(Op op, std::vector<ValueId> inputs, std::vector<std::string> origins = {}, NodeId before = kNoNode);
+  /// Appends a node (or inserts it before node `before`) and creates its output values with infer_types'
+  /// types. Throws what infer_types throws; the graph is then unchanged.
+  NodeId add(Op op, std::vector<ValueId> inputs, std::vector<std::string> origins = {},
+             NodeId before = kNoNode);
   /// add() for operators with one output; returns that value.
-  ValueId add1(Op op, std::vector<ValueId> inputs, std::vector<std::string> origins = {}, NodeId before = kNoNode);
+  ValueId add1(Op op, std::vector<ValueId> inputs, std::vector<std::string> origins = {},
+               NodeId before = kNoNode);
   void add_output(std::string name, ValueId value);
 
   /// Every use of `from` (inputs of nodes and graph outputs) becomes `to`; `to` inherits `from`'s names.
@@ -81,12 +85,13 @@ class Graph {
   /// Live nodes that read the value, in order, each once; and whether a graph output reads it.
   std::vector<NodeId> users(ValueId id) const;
   bool is_output(ValueId id) const;
-  std::size_t use_count(ValueId id) const;  ///< reads by node inputs (each position counts) plus graph outputs
+  std::size_t use_count(
+      ValueId id) const;  ///< reads by node inputs (each position counts) plus graph outputs
 
  private:
   ShapeProgram shapes_;
   std::vector<Value> values_;
-  std::vector<Node> nodes_;       ///< by id; erased nodes keep their slot
+  std::vector<Node> nodes_;  ///< by id; erased nodes keep their slot
   std::vector<bool> alive_;
   std::vector<NodeId> order_;
   std::vector<std::vector<NodeId>> users_;  ///< by value; a node stands once per reading position
@@ -97,9 +102,10 @@ class Graph {
 /// Throws Error(internal) naming the first broken invariant (order, types, dangling ids, use lists).
 void verify(const Graph& graph);
 
-/// Text form, one line each: `%0 = input "x" f32[Nx3x224x224]`, `%2 = Conv(strides=[2,2], ...) %0, %1 "conv1 (Conv)"`,
-/// `%1 = constant f32[64x3x7x7] {...}` (values printed when at most 16 elements, else `random(seed)` is accepted when
-/// parsing), `output "y" %5`. print(parse(text)) == text for canonical text.
+/// Text form, one line each: `%0 = input "x" f32[Nx3x224x224]`, `%2 = Conv(strides=[2,2], ...) %0, %1 "conv1
+/// (Conv)"`,
+/// `%1 = constant f32[64x3x7x7] {...}` (values printed when at most 16 elements, else `random(seed)` is
+/// accepted when parsing), `output "y" %5`. print(parse(text)) == text for canonical text.
 std::string print(const Graph& graph);
 Graph parse_graph(std::string_view text);
 

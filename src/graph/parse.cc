@@ -27,7 +27,8 @@ class Parser {
       try {
         statement();
       } catch (Error& error) {
-        throw error.add_context("in line " + std::to_string(line) + " of the graph text: " + std::string(line_));
+        throw error.add_context("in line " + std::to_string(line) +
+                                " of the graph text: " + std::string(line_));
       }
     }
     return std::move(graph_);
@@ -39,8 +40,13 @@ class Parser {
   }
 
   // ---- characters
-  void blanks() { while (at_ < line_.size() && (line_[at_] == ' ' || line_[at_] == '\t')) ++at_; }
-  char peek() { blanks(); return at_ < line_.size() ? line_[at_] : '\0'; }
+  void blanks() {
+    while (at_ < line_.size() && (line_[at_] == ' ' || line_[at_] == '\t')) ++at_;
+  }
+  char peek() {
+    blanks();
+    return at_ < line_.size() ? line_[at_] : '\0';
+  }
   bool accept(std::string_view token) {
     blanks();
     if (line_.substr(at_, token.size()) != token) return false;
@@ -53,7 +59,8 @@ class Parser {
   std::string word() {
     blanks();
     const std::size_t begin = at_;
-    while (at_ < line_.size() && (std::isalnum(static_cast<unsigned char>(line_[at_])) || line_[at_] == '_')) ++at_;
+    while (at_ < line_.size() && (std::isalnum(static_cast<unsigned char>(line_[at_])) || line_[at_] == '_'))
+      ++at_;
     return std::string(line_.substr(begin, at_ - begin));
   }
   std::string quoted(char quote = '"') {
@@ -94,7 +101,8 @@ class Parser {
       graph_.metadata[std::move(key)] = quoted();
     } else if (accept("symbol ")) {
       const std::string name = quoted();
-      const SymbolSource::Kind kind = accept("value") ? SymbolSource::value : (expect("dim"), SymbolSource::dim);
+      const SymbolSource::Kind kind =
+          accept("value") ? SymbolSource::value : (expect("dim"), SymbolSource::dim);
       expect("(");
       const auto input = number<std::int32_t>();
       expect(",");
@@ -156,7 +164,8 @@ class Parser {
     while (peek() == '"') origins.push_back(quoted());
     const NodeId id = graph_.add(std::move(op), std::move(inputs), std::move(origins));
     const std::vector<ValueId> outputs = graph_.node(id).outputs;
-    if (numbers.size() > outputs.size()) fail("the operator has only " + std::to_string(outputs.size()) + " results");
+    if (numbers.size() > outputs.size())
+      fail("the operator has only " + std::to_string(outputs.size()) + " results");
     for (std::size_t i = 0; i < numbers.size(); ++i) {
       define(numbers[i], outputs[i]);
       if (i >= types.size()) continue;
@@ -185,9 +194,12 @@ class Parser {
     expect("{");
     for (std::int64_t i = 0; i < count; ++i) {
       if (i > 0) expect(",");
-      if (is_float(type.dtype)) out.set_double(i, number<double>());
-      else if (type.dtype == DType::u64) out.set_int(i, static_cast<std::int64_t>(number<std::uint64_t>()));
-      else out.set_int(i, number<std::int64_t>());
+      if (is_float(type.dtype))
+        out.set_double(i, number<double>());
+      else if (type.dtype == DType::u64)
+        out.set_int(i, static_cast<std::int64_t>(number<std::uint64_t>()));
+      else
+        out.set_int(i, number<std::int64_t>());
     }
     expect("}");
     return out;
@@ -222,9 +234,12 @@ class Parser {
     ShapeProgram& p = graph_.shapes();
     Dim out = accept("-") ? p.sub(0, product(depth)) : product(depth);
     while (true) {
-      if (accept("+")) out = p.add(out, product(depth));
-      else if (accept("-")) out = p.sub(out, product(depth));
-      else return out;
+      if (accept("+"))
+        out = p.add(out, product(depth));
+      else if (accept("-"))
+        out = p.sub(out, product(depth));
+      else
+        return out;
     }
   }
   Dim product(int depth) {
@@ -240,10 +255,15 @@ class Parser {
       expect(")");
       return out;
     }
-    static constexpr std::pair<std::string_view, DimOp> functions[] = {
-        {"floor_div(", DimOp::floor_div}, {"ceil_div(", DimOp::ceil_div}, {"trunc_div(", DimOp::trunc_div},
-        {"mod(", DimOp::mod}, {"min(", DimOp::min}, {"max(", DimOp::max}, {"eq(", DimOp::eq}, {"lt(", DimOp::lt},
-        {"select(", DimOp::select}};
+    static constexpr std::pair<std::string_view, DimOp> functions[] = {{"floor_div(", DimOp::floor_div},
+                                                                       {"ceil_div(", DimOp::ceil_div},
+                                                                       {"trunc_div(", DimOp::trunc_div},
+                                                                       {"mod(", DimOp::mod},
+                                                                       {"min(", DimOp::min},
+                                                                       {"max(", DimOp::max},
+                                                                       {"eq(", DimOp::eq},
+                                                                       {"lt(", DimOp::lt},
+                                                                       {"select(", DimOp::select}};
     for (const auto& [start, op] : functions) {
       if (!accept(start)) continue;
       const Dim a = sum(depth + 1);
@@ -273,7 +293,8 @@ class Parser {
     }
     const auto& symbols = graph_.shapes().symbols();
     for (std::size_t i = 0; i < symbols.size(); ++i) {
-      if (symbols[i].name == name) return graph_.shapes().make(DimOp::symbol, static_cast<std::int64_t>(i), {});
+      if (symbols[i].name == name)
+        return graph_.shapes().make(DimOp::symbol, static_cast<std::int64_t>(i), {});
     }
     fail("unknown symbol '" + name + "'");
   }
@@ -301,13 +322,15 @@ class Parser {
       const std::string field = word();
       expect("=");
       bool known = false;
-      std::visit([&](auto& o) {
-        fields(o, [&](std::string_view name, auto& member) {
-          if (name != field) return;
-          known = true;
-          read(member);
-        });
-      }, op);
+      std::visit(
+          [&](auto& o) {
+            fields(o, [&](std::string_view name, auto& member) {
+              if (name != field) return;
+              known = true;
+              read(member);
+            });
+          },
+          op);
       if (!known) fail("unknown field '" + field + "'");
     } while (accept(","));
     expect(")");
@@ -326,7 +349,8 @@ class Parser {
     expect(")");
   }
   void read(PwExpr& v) { expression(v); }
-  template <class E> requires std::is_enum_v<E>
+  template <class E>
+  requires std::is_enum_v<E>
   void read(E& v) { v = enumerator<E>(); }
   template <class T>
   void read(std::vector<T>& v) {
@@ -379,7 +403,8 @@ class Parser {
       if (it == names.end()) fail("'" + name + "' is not defined before");
       return it->second;
     }
-    const bool numeral = name.empty() || std::isdigit(static_cast<unsigned char>(name[0])) || name == "inf" || name == "nan";
+    const bool numeral =
+        name.empty() || std::isdigit(static_cast<unsigned char>(name[0])) || name == "inf" || name == "nan";
     if (numeral) {
       at_ = begin;
       const double value = number<double>();
@@ -395,7 +420,8 @@ class Parser {
     }
     PwInstr instr;
     instr.op = to_pw_op(name);
-    const bool gives_bool = instr.op == PwOp::is_nan || instr.op == PwOp::is_inf || instr.op == PwOp::logical_not ||
+    const bool gives_bool = instr.op == PwOp::is_nan || instr.op == PwOp::is_inf ||
+                            instr.op == PwOp::logical_not ||
                             (instr.op >= PwOp::equal && instr.op <= PwOp::logical_xor);
     instr.dtype = suffix(gives_bool ? DType::boolean : DType::f32);
     expect("(");

@@ -16,10 +16,14 @@ HostTensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     z ^= z >> 31;
-    if (is_float(dtype)) out.set_double(i, static_cast<double>(z >> 43) / (1 << 20) - 1);  // [-1, 1)
-    else if (is_unsigned_int(dtype)) out.set_int(i, static_cast<std::int64_t>(z % 8));
-    else if (dtype == DType::boolean) out.set_int(i, static_cast<std::int64_t>(z & 1));
-    else out.set_int(i, static_cast<std::int64_t>(z % 16) - 8);
+    if (is_float(dtype))
+      out.set_double(i, static_cast<double>(z >> 43) / (1 << 20) - 1);  // [-1, 1)
+    else if (is_unsigned_int(dtype))
+      out.set_int(i, static_cast<std::int64_t>(z % 8));
+    else if (dtype == DType::boolean)
+      out.set_int(i, static_cast<std::int64_t>(z & 1));
+    else
+      out.set_int(i, static_cast<std::int64_t>(z % 16) - 8);
   }
   return out;
 }
@@ -42,7 +46,8 @@ std::string type_text(const Graph& graph, const ValueType& type) {
 std::string element(const HostTensor& t, std::int64_t i) {
   char buffer[40];
   char* end;
-  if (t.dtype() == DType::f64) end = std::to_chars(buffer, buffer + sizeof buffer, t.at_double(i)).ptr;
+  if (t.dtype() == DType::f64)
+    end = std::to_chars(buffer, buffer + sizeof buffer, t.at_double(i)).ptr;
   else if (is_float(t.dtype())) {
     end = std::to_chars(buffer, buffer + sizeof buffer, static_cast<float>(t.at_double(i))).ptr;
   } else if (t.dtype() == DType::u64) {
@@ -62,7 +67,8 @@ std::string data_text(const HostTensor& t) {
   for (std::uint64_t seed = 0; seed < kMaxSeed; ++seed) {  // rejected by the first elements as a rule
     const HostTensor probe = random_tensor(t.dtype(), {4}, seed);
     const std::size_t bytes = probe.bytes().size();
-    if (!std::equal(probe.bytes().begin(), probe.bytes().end(), t.bytes().begin(), t.bytes().begin() + bytes)) continue;
+    if (!std::equal(probe.bytes().begin(), probe.bytes().end(), t.bytes().begin(), t.bytes().begin() + bytes))
+      continue;
     if (random_tensor(t.dtype(), t.shape(), seed) == t) return "random(" + std::to_string(seed) + ")";
   }
   return "data(" + to_string(hash128(t.bytes())) + ")";
@@ -73,7 +79,8 @@ class Printer {
   explicit Printer(const Graph& graph) : graph_(graph), numbers_(graph.value_count(), -1) {}
 
   std::string run() {
-    for (const auto& [key, value] : graph_.metadata) out_ << "metadata " << quoted(key) << ' ' << quoted(value) << '\n';
+    for (const auto& [key, value] : graph_.metadata)
+      out_ << "metadata " << quoted(key) << ' ' << quoted(value) << '\n';
     symbols();
     for (const ValueId id : graph_.inputs()) {
       const Value& v = graph_.value(id);
@@ -116,7 +123,8 @@ class Printer {
   void symbols() {
     const ShapeProgram& p = graph_.shapes();
     const auto told = [&](std::size_t symbol, const SymbolSource& s) {
-      if (s.kind != SymbolSource::dim || static_cast<std::size_t>(s.input) >= graph_.inputs().size()) return false;
+      if (s.kind != SymbolSource::dim || static_cast<std::size_t>(s.input) >= graph_.inputs().size())
+        return false;
       const Dims& shape = graph_.value(graph_.inputs()[static_cast<std::size_t>(s.input)]).type.shape;
       if (static_cast<std::size_t>(s.index) >= shape.size()) return false;
       const Dim d = shape[static_cast<std::size_t>(s.index)];
@@ -127,8 +135,8 @@ class Printer {
     for (std::size_t i = 0; i < p.symbols().size(); ++i) {
       for (const SymbolSource& s : p.symbols()[i].sources) {
         if (told(i, s)) continue;
-        out_ << "symbol " << quoted(p.symbols()[i].name) << (s.kind == SymbolSource::dim ? " dim(" : " value(")
-             << s.input << ", " << s.index << ")\n";
+        out_ << "symbol " << quoted(p.symbols()[i].name)
+             << (s.kind == SymbolSource::dim ? " dim(" : " value(") << s.input << ", " << s.index << ")\n";
       }
     }
   }

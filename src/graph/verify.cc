@@ -67,18 +67,21 @@ void verify(const Graph& graph) {
     } catch (const Error& error) {
       broken(graph, id, error.message());
     }
-    if (n.outputs.empty() || n.outputs.size() > results.size()) broken(graph, id, "has a wrong number of results");
+    if (n.outputs.empty() || n.outputs.size() > results.size())
+      broken(graph, id, "has a wrong number of results");
     for (std::size_t i = 0; i < n.outputs.size(); ++i) {
       const ValueId out = n.outputs[i];
-      if (out < 0 || out >= count) broken(graph, id, "writes %" + std::to_string(out) + ", which is not there");
+      if (out < 0 || out >= count)
+        broken(graph, id, "writes %" + std::to_string(out) + ", which is not there");
       const Value& v = graph.value(out);
       if (v.producer != id || v.producer_output != static_cast<std::int32_t>(i)) {
         broken(graph, id, "is not the producer that %" + std::to_string(out) + " names");
       }
       if (!compatible(v.type, results[i])) {
-        broken(graph, id, "%" + std::to_string(out) + " is " + std::string(to_string(v.type.dtype)) + "[" +
-                              shapes.to_string(v.type.shape) + "], the rule says " +
-                              std::string(to_string(results[i].dtype)) + "[" + shapes.to_string(results[i].shape) + "]");
+        broken(graph, id,
+               "%" + std::to_string(out) + " is " + std::string(to_string(v.type.dtype)) + "[" +
+                   shapes.to_string(v.type.shape) + "], the rule says " +
+                   std::string(to_string(results[i].dtype)) + "[" + shapes.to_string(results[i].shape) + "]");
       }
       ready[static_cast<std::size_t>(out)] = true;
     }

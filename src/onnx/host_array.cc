@@ -12,7 +12,8 @@ namespace headrace::onnx {
 
 std::optional<HostArray> to_host_array(const HostTensor& t) {
   const bool real = t.dtype() == DType::f32 || t.dtype() == DType::f64;
-  if (!real && t.dtype() != DType::i64 && t.dtype() != DType::i32 && t.dtype() != DType::boolean) return std::nullopt;
+  if (!real && t.dtype() != DType::i64 && t.dtype() != DType::i32 && t.dtype() != DType::boolean)
+    return std::nullopt;
   if (t.elements() > kMaxHostElements) return std::nullopt;
   HostArray a{t.dtype(), t.shape(), {}, 1};
   if (!real) {
@@ -40,8 +41,10 @@ HostTensor to_host_tensor(const HostArray& a) {
   HostTensor t(a.dtype, a.shape);
   for (std::size_t i = 0; i < a.values.size(); ++i) {
     const auto at = static_cast<std::int64_t>(i);
-    if (is_float(a.dtype)) t.set_double(at, static_cast<double>(a.values[i].value) / static_cast<double>(a.den));
-    else t.set_int(at, a.values[i].value);
+    if (is_float(a.dtype))
+      t.set_double(at, static_cast<double>(a.values[i].value) / static_cast<double>(a.den));
+    else
+      t.set_int(at, a.values[i].value);
   }
   return t;
 }
@@ -50,7 +53,8 @@ namespace {
 
 using Inputs = std::vector<const HostArray*>;
 using Result = std::optional<std::vector<HostArray>>;
-constexpr std::int64_t kMaxFactor = 4096;  ///< of float arithmetic that is exact for every extent below 2^24 / 4096 and more
+constexpr std::int64_t kMaxFactor =
+    4096;  ///< of float arithmetic that is exact for every extent below 2^24 / 4096 and more
 
 std::size_t count_of(const Shape& shape) { return static_cast<std::size_t>(element_count(shape)); }
 
@@ -119,19 +123,23 @@ bool overflows(Dim a, Dim b) {
   return a.is_constant() && b.is_constant() && __builtin_mul_overflow(a.value, b.value, &unused);
 }
 
-/// Floats: only what rounding cannot disturb. Products with and quotients by small constants, sums of equal fractions.
-Result float_binary(ShapeProgram& s, std::string_view op, const HostArray& a, const HostArray& b, const Shape& shape) {
+/// Floats: only what rounding cannot disturb. Products with and quotients by small constants, sums of equal
+/// fractions.
+Result float_binary(ShapeProgram& s, std::string_view op, const HostArray& a, const HostArray& b,
+                    const Shape& shape) {
   HostArray out{a.dtype, shape, {}, 1};
   const std::size_t n = count_of(shape);
   if (op == "Mul") {
     if (!small_constants(a) && !small_constants(b)) return std::nullopt;
     if (__builtin_mul_overflow(a.den, b.den, &out.den) || out.den > (1 << 24)) return std::nullopt;
-    for (std::size_t i = 0; i < n; ++i) out.values.push_back(s.mul(element(a, shape, i), element(b, shape, i)));
+    for (std::size_t i = 0; i < n; ++i)
+      out.values.push_back(s.mul(element(a, shape, i), element(b, shape, i)));
     return one(out);
   }
   if (op == "Div") {
     if (!small_constants(b) || b.values.size() != 1 || b.values[0].value <= 0) return std::nullopt;
-    if (__builtin_mul_overflow(a.den, b.values[0].value, &out.den) || out.den > (1 << 24)) return std::nullopt;
+    if (__builtin_mul_overflow(a.den, b.values[0].value, &out.den) || out.den > (1 << 24))
+      return std::nullopt;
     for (std::size_t i = 0; i < n; ++i) out.values.push_back(s.mul(element(a, shape, i), Dim(b.den)));
     return one(out);
   }
@@ -156,7 +164,8 @@ Result binary(ImportNode& n, const Inputs& in) {
   if (is_float(a.dtype)) return float_binary(s, op, a, b, *shape);
   const bool fmod = op == "Mod" && n.attr_flag("fmod", false);
   HostArray out{a.dtype, *shape, {}, 1};
-  const bool compares = op == "Equal" || op == "Less" || op == "LessOrEqual" || op == "Greater" || op == "GreaterOrEqual";
+  const bool compares =
+      op == "Equal" || op == "Less" || op == "LessOrEqual" || op == "Greater" || op == "GreaterOrEqual";
   if (compares) out.dtype = DType::boolean;
   auto invert = [&](Dim d) { return s.sub(Dim(1), d); };
   for (std::size_t i = 0, count = count_of(*shape); i < count; ++i) {
@@ -165,19 +174,32 @@ Result binary(ImportNode& n, const Inputs& in) {
     if (divides && y.is_constant() && (y.value == 0 || y.value == -1)) return std::nullopt;
     if (overflows(x, y)) return std::nullopt;
     Dim r;
-    if (op == "Add") r = s.add(x, y);
-    else if (op == "Sub") r = s.sub(x, y);
-    else if (op == "Mul") r = s.mul(x, y);
-    else if (op == "Div") r = s.trunc_div(x, y);
-    else if (op == "Mod") r = fmod ? s.sub(x, s.mul(s.trunc_div(x, y), y)) : s.mod(x, y);
-    else if (op == "Equal") r = s.eq(x, y);
-    else if (op == "Less") r = s.lt(x, y);
-    else if (op == "Greater") r = s.lt(y, x);
-    else if (op == "LessOrEqual") r = invert(s.lt(y, x));
-    else if (op == "GreaterOrEqual") r = invert(s.lt(x, y));
-    else if (op == "And") r = s.mul(x, y);
-    else if (op == "Or") r = s.max(x, y);
-    else return std::nullopt;
+    if (op == "Add")
+      r = s.add(x, y);
+    else if (op == "Sub")
+      r = s.sub(x, y);
+    else if (op == "Mul")
+      r = s.mul(x, y);
+    else if (op == "Div")
+      r = s.trunc_div(x, y);
+    else if (op == "Mod")
+      r = fmod ? s.sub(x, s.mul(s.trunc_div(x, y), y)) : s.mod(x, y);
+    else if (op == "Equal")
+      r = s.eq(x, y);
+    else if (op == "Less")
+      r = s.lt(x, y);
+    else if (op == "Greater")
+      r = s.lt(y, x);
+    else if (op == "LessOrEqual")
+      r = invert(s.lt(y, x));
+    else if (op == "GreaterOrEqual")
+      r = invert(s.lt(x, y));
+    else if (op == "And")
+      r = s.mul(x, y);
+    else if (op == "Or")
+      r = s.max(x, y);
+    else
+      return std::nullopt;
     out.values.push_back(r);
   }
   return one(out);
@@ -193,7 +215,9 @@ Result variadic(ImportNode& n, const Inputs& in) {
     HostArray next{out.dtype, *shape, {}, 1};
     for (std::size_t i = 0, count = count_of(*shape); i < count; ++i) {
       const Dim x = element(out, *shape, i), y = element(*in[k], *shape, i);
-      next.values.push_back(n.op_type() == "Min" ? s.min(x, y) : n.op_type() == "Max" ? s.max(x, y) : s.add(x, y));
+      next.values.push_back(n.op_type() == "Min"   ? s.min(x, y)
+                            : n.op_type() == "Max" ? s.max(x, y)
+                                                   : s.add(x, y));
     }
     out = std::move(next);
   }
@@ -211,9 +235,12 @@ Result unary(ImportNode& n, const Inputs& in) {
     return one(a);
   }
   for (Dim& d : a.values) {
-    if (op == "Neg") d = s.sub(Dim(0), d);
-    else if (op == "Not") d = s.sub(Dim(1), d);
-    else if (op == "Abs") d = s.max(d, s.sub(Dim(0), d));
+    if (op == "Neg")
+      d = s.sub(Dim(0), d);
+    else if (op == "Not")
+      d = s.sub(Dim(1), d);
+    else if (op == "Abs")
+      d = s.max(d, s.sub(Dim(0), d));
   }
   return one(a);
 }
@@ -225,7 +252,9 @@ Result cast(ImportNode& n, const Inputs& in) {
   HostArray a = *in.at(0);
   ShapeProgram& s = n.shapes();
   switch (to) {
-    case DType::i32: case DType::i64: case DType::boolean:
+    case DType::i32:
+    case DType::i64:
+    case DType::boolean:
       if (is_float(a.dtype) && to == DType::boolean) return std::nullopt;
       for (Dim& d : a.values) {
         if (a.den != 1) d = s.trunc_div(d, Dim(a.den));
@@ -233,7 +262,8 @@ Result cast(ImportNode& n, const Inputs& in) {
       }
       a.den = 1;
       break;
-    case DType::f32: case DType::f64:
+    case DType::f32:
+    case DType::f64:
       if (a.dtype == DType::f64 && to == DType::f32) return std::nullopt;
       break;
     default: return std::nullopt;
@@ -268,7 +298,8 @@ Result gather(ImportNode& n, const Inputs& in) {
   const std::int64_t row = extent == 0 ? 0 : static_cast<std::int64_t>(data.values.size()) / extent;
   for (const Dim& index : indices.values) {
     if (index.value < -extent || index.value >= extent) {
-      invalid("index " + std::to_string(index.value) + " is out of range for an axis of " + std::to_string(extent));
+      invalid("index " + std::to_string(index.value) + " is out of range for an axis of " +
+              std::to_string(extent));
     }
     const auto first = data.values.begin() + (index.value < 0 ? index.value + extent : index.value) * row;
     out.values.insert(out.values.end(), first, first + row);
@@ -288,7 +319,8 @@ Result slice(ImportNode& n, const Inputs& in) {
     end = ends->at(0);
   } else {
     auto number = [&](std::size_t i) -> std::optional<std::int64_t> {
-      if (i >= in.size() || !in[i] || in[i]->values.size() != 1 || !in[i]->values[0].is_constant()) return std::nullopt;
+      if (i >= in.size() || !in[i] || in[i]->values.size() != 1 || !in[i]->values[0].is_constant())
+        return std::nullopt;
       return in[i]->values[0].value;
     };
     if (!number(1) || !number(2)) return std::nullopt;
@@ -336,7 +368,8 @@ Result split(ImportNode& n, const Inputs& in) {
   std::vector<HostArray> out;
   for (std::int64_t size : sizes) {
     if (size < 0 || size > data.shape[0] - at) return std::nullopt;
-    out.push_back({data.dtype, {size}, Dims(data.values.begin() + at, data.values.begin() + at + size), data.den});
+    out.push_back(
+        {data.dtype, {size}, Dims(data.values.begin() + at, data.values.begin() + at + size), data.den});
     at += size;
   }
   if (at != data.shape[0] || out.size() != n.output_count()) return std::nullopt;
@@ -349,14 +382,17 @@ Result reshaped(ImportNode& n, const Inputs& in) {
   const auto rank = static_cast<std::int64_t>(a.shape.size());
   if (op == "Identity" || op == "Dropout") return one(a);
   if (op == "Reshape") {
-    if (n.attr_flag("allowzero", false) || in.size() < 2 || !in[1] || !all_constant(in[1]->values)) return std::nullopt;
+    if (n.attr_flag("allowzero", false) || in.size() < 2 || !in[1] || !all_constant(in[1]->values))
+      return std::nullopt;
     Shape to = to_shape(in[1]->values);
     std::int64_t known = 1;
     std::int64_t* free = nullptr;
     for (std::size_t i = 0; i < to.size(); ++i) {
       if (to[i] == 0 && i < a.shape.size()) to[i] = a.shape[i];
-      if (to[i] == -1 && free == nullptr) free = &to[i];
-      else if (to[i] <= 0 || to[i] > kMaxHostElements || (known *= to[i]) > kMaxHostElements) return std::nullopt;
+      if (to[i] == -1 && free == nullptr)
+        free = &to[i];
+      else if (to[i] <= 0 || to[i] > kMaxHostElements || (known *= to[i]) > kMaxHostElements)
+        return std::nullopt;
     }
     if (free != nullptr) *free = static_cast<std::int64_t>(a.values.size()) / known;
     if (too_many(to) || count_of(to) != a.values.size()) return std::nullopt;
@@ -400,7 +436,8 @@ Result shape_of(ImportNode& n, const Inputs&) {
 }
 
 Result where(ImportNode& n, const Inputs& in) {
-  if (in.size() != 3 || !in[0] || !in[1] || !in[2] || in[1]->dtype != in[2]->dtype || is_float(in[1]->dtype)) {
+  if (in.size() != 3 || !in[0] || !in[1] || !in[2] || in[1]->dtype != in[2]->dtype ||
+      is_float(in[1]->dtype)) {
     return std::nullopt;
   }
   const auto first = broadcast(in[0]->shape, in[1]->shape);
@@ -419,7 +456,8 @@ Result range(ImportNode&, const Inputs& in) {
     if (!a || a->values.size() != 1 || !a->values[0].is_constant() || is_float(a->dtype)) return std::nullopt;
   }
   if (in.size() != 3) return std::nullopt;
-  const std::int64_t start = in[0]->values[0].value, limit = in[1]->values[0].value, step = in[2]->values[0].value;
+  const std::int64_t start = in[0]->values[0].value, limit = in[1]->values[0].value,
+                     step = in[2]->values[0].value;
   if (step == 0) invalid("delta is 0");
   HostArray out{in[0]->dtype, {0}, {}, 1};
   for (std::int64_t i = start; step > 0 ? i < limit : i > limit;) {
@@ -442,7 +480,10 @@ Result reduce(ImportNode& n, const Inputs& in) {
   for (std::size_t i = 1; i < a.values.size(); ++i) {
     const Dim v = a.values[i];
     if (overflows(r, v)) return std::nullopt;
-    r = op == "ReduceSum" ? s.add(r, v) : op == "ReduceProd" ? s.mul(r, v) : op == "ReduceMax" ? s.max(r, v) : s.min(r, v);
+    r = op == "ReduceSum"    ? s.add(r, v)
+        : op == "ReduceProd" ? s.mul(r, v)
+        : op == "ReduceMax"  ? s.max(r, v)
+                             : s.min(r, v);
   }
   return one({a.dtype, n.attr_flag("keepdims", true) ? Shape{1} : Shape{}, {r}, 1});
 }
@@ -455,14 +496,16 @@ Result expand(ImportNode& n, const Inputs& in) {
   HostArray out{a.dtype, {}, {}, a.den};
   if (n.op_type() == "Tile") {
     if (a.shape.size() != 1 || to.size() != 1 || too_many({a.shape[0], to[0]})) return std::nullopt;
-    for (std::int64_t i = 0; i < to[0]; ++i) out.values.insert(out.values.end(), a.values.begin(), a.values.end());
+    for (std::int64_t i = 0; i < to[0]; ++i)
+      out.values.insert(out.values.end(), a.values.begin(), a.values.end());
     out.shape = {static_cast<std::int64_t>(out.values.size())};
     return one(out);
   }
   const auto shape = broadcast(a.shape, to);
   if (!shape) return std::nullopt;
   out.shape = *shape;
-  for (std::size_t i = 0, count = count_of(*shape); i < count; ++i) out.values.push_back(element(a, *shape, i));
+  for (std::size_t i = 0, count = count_of(*shape); i < count; ++i)
+    out.values.push_back(element(a, *shape, i));
   return one(out);
 }
 
@@ -478,15 +521,47 @@ Result constant_of_shape(ImportNode& n, const Inputs& in) {
 
 using Function = Result (*)(ImportNode&, const Inputs&);
 const std::unordered_map<std::string_view, Function>& table() {
-  static const std::unordered_map<std::string_view, Function> kTable{
-      {"Add", binary}, {"Sub", binary}, {"Mul", binary}, {"Div", binary}, {"Mod", binary}, {"Equal", binary},
-      {"Less", binary}, {"LessOrEqual", binary}, {"Greater", binary}, {"GreaterOrEqual", binary}, {"And", binary},
-      {"Or", binary}, {"Min", variadic}, {"Max", variadic}, {"Sum", variadic}, {"Neg", unary}, {"Not", unary},
-      {"Abs", unary}, {"Floor", unary}, {"Ceil", unary}, {"Cast", cast}, {"CastLike", cast}, {"Concat", concat},
-      {"Gather", gather}, {"Slice", slice}, {"Split", split}, {"Identity", reshaped}, {"Reshape", reshaped},
-      {"Squeeze", reshaped}, {"Unsqueeze", reshaped}, {"Shape", shape_of}, {"Size", shape_of}, {"Where", where},
-      {"Range", range}, {"ReduceSum", reduce}, {"ReduceProd", reduce}, {"ReduceMax", reduce}, {"ReduceMin", reduce},
-      {"Expand", expand}, {"Tile", expand}, {"ConstantOfShape", constant_of_shape}};
+  static const std::unordered_map<std::string_view, Function> kTable{{"Add", binary},
+                                                                     {"Sub", binary},
+                                                                     {"Mul", binary},
+                                                                     {"Div", binary},
+                                                                     {"Mod", binary},
+                                                                     {"Equal", binary},
+                                                                     {"Less", binary},
+                                                                     {"LessOrEqual", binary},
+                                                                     {"Greater", binary},
+                                                                     {"GreaterOrEqual", binary},
+                                                                     {"And", binary},
+                                                                     {"Or", binary},
+                                                                     {"Min", variadic},
+                                                                     {"Max", variadic},
+                                                                     {"Sum", variadic},
+                                                                     {"Neg", unary},
+                                                                     {"Not", unary},
+                                                                     {"Abs", unary},
+                                                                     {"Floor", unary},
+                                                                     {"Ceil", unary},
+                                                                     {"Cast", cast},
+                                                                     {"CastLike", cast},
+                                                                     {"Concat", concat},
+                                                                     {"Gather", gather},
+                                                                     {"Slice", slice},
+                                                                     {"Split", split},
+                                                                     {"Identity", reshaped},
+                                                                     {"Reshape", reshaped},
+                                                                     {"Squeeze", reshaped},
+                                                                     {"Unsqueeze", reshaped},
+                                                                     {"Shape", shape_of},
+                                                                     {"Size", shape_of},
+                                                                     {"Where", where},
+                                                                     {"Range", range},
+                                                                     {"ReduceSum", reduce},
+                                                                     {"ReduceProd", reduce},
+                                                                     {"ReduceMax", reduce},
+                                                                     {"ReduceMin", reduce},
+                                                                     {"Expand", expand},
+                                                                     {"Tile", expand},
+                                                                     {"ConstantOfShape", constant_of_shape}};
   return kTable;
 }
 

@@ -1,8 +1,8 @@
 // Small tensors whose elements are known from shapes: the importer's host values.
 //
-// Problem: reshape targets, slice bounds and sizes come from Shape and arithmetic on it. Contract: an array of integers
-// (or bools), each a Dim; or of floats, each Dim divided by the common `den` (a positive number). Evaluating an ONNX
-// operator on such arrays makes another one, and no node of the graph.
+// Problem: reshape targets, slice bounds and sizes come from Shape and arithmetic on it. Contract: an array
+// of integers (or bools), each a Dim; or of floats, each Dim divided by the common `den` (a positive number).
+// Evaluating an ONNX operator on such arrays makes another one, and no node of the graph.
 #pragma once
 
 #include <memory>
@@ -22,8 +22,8 @@ struct HostArray {
   std::int64_t den = 1;  ///< floats: value = values[i] / den
 };
 
-/// The constant as a host array; nothing when it is large, of a dtype that host values do not have (only i32, i64, bool
-/// and floats do), or a float that is no small fraction.
+/// The constant as a host array; nothing when it is large, of a dtype that host values do not have (only i32,
+/// i64, bool and floats do), or a float that is no small fraction.
 std::optional<HostArray> to_host_array(const HostTensor& tensor);
 
 /// The array as a tensor; all values must be constants.
@@ -32,8 +32,9 @@ HostTensor to_host_tensor(const HostArray& array);
 class ImportNode;
 /// True when evaluate_host knows this ONNX operator.
 bool is_host_operator(std::string_view op_type);
-/// Runs the node on arrays (null: absent input). Nothing when the result cannot be had exactly. Throws Error when the
-/// node is wrong.
-std::optional<std::vector<HostArray>> evaluate_host(ImportNode& node, const std::vector<const HostArray*>& inputs);
+/// Runs the node on arrays (null: absent input). Nothing when the result cannot be had exactly. Throws Error
+/// when the node is wrong.
+std::optional<std::vector<HostArray>> evaluate_host(ImportNode& node,
+                                                    const std::vector<const HostArray*>& inputs);
 
 }  // namespace headrace::onnx

@@ -15,10 +15,13 @@ ShapeProgram& ImportNode::shapes() { return state_.graph.shapes(); }
 int ImportNode::opset() const { return record_.opset; }
 std::string_view ImportNode::op_type() const { return record_.proto->op_type; }
 
-// ---- inputs -----------------------------------------------------------------------------------------------------------
+// ---- inputs
+// -----------------------------------------------------------------------------------------------------------
 
 std::size_t ImportNode::input_count() const { return record_.inputs.size(); }
-bool ImportNode::has(std::size_t i) const { return i < record_.inputs.size() && record_.inputs[i] != nullptr; }
+bool ImportNode::has(std::size_t i) const {
+  return i < record_.inputs.size() && record_.inputs[i] != nullptr;
+}
 
 ValueId ImportNode::in(std::size_t i) {
   if (!has(i)) invalid("input " + std::to_string(i) + " is missing");
@@ -41,14 +44,18 @@ const HostTensor* ImportNode::constant(std::size_t i) {
   return has(i) ? graph().value(in(i)).constant.get() : nullptr;
 }
 
-const HostArray* ImportNode::host(std::size_t i) { return has(i) ? state_.host_of(*record_.inputs[i]) : nullptr; }
+const HostArray* ImportNode::host(std::size_t i) {
+  return has(i) ? state_.host_of(*record_.inputs[i]) : nullptr;
+}
 
 Dims ImportNode::host_dims(std::size_t i, std::string_view what) {
   if (!has(i)) invalid("input " + std::to_string(i) + " (" + std::string(what) + ") is missing");
   const HostArray* array = host(i);
   if (array == nullptr || is_float(array->dtype)) {
-    unsupported("input " + std::to_string(i) + " (" + std::string(what) + ", tensor '" + record_.inputs[i]->name +
-                "') depends on the data of a tensor; only constants, shapes and arithmetic on them, and small integer "
+    unsupported("input " + std::to_string(i) + " (" + std::string(what) + ", tensor '" +
+                record_.inputs[i]->name +
+                "') depends on the data of a tensor; only constants, shapes and arithmetic on them, and "
+                "small integer "
                 "inputs of the model can be used here");
   }
   return array->values;
@@ -57,13 +64,14 @@ Dims ImportNode::host_dims(std::size_t i, std::string_view what) {
 Ints ImportNode::host_ints(std::size_t i, std::string_view what) {
   const Dims dims = host_dims(i, what);
   if (!all_constant(dims)) {
-    unsupported("input " + std::to_string(i) + " (" + std::string(what) + ", tensor '" + record_.inputs[i]->name +
-                "') must be constant");
+    unsupported("input " + std::to_string(i) + " (" + std::string(what) + ", tensor '" +
+                record_.inputs[i]->name + "') must be constant");
   }
   return to_shape(dims);
 }
 
-// ---- attributes -------------------------------------------------------------------------------------------------------
+// ---- attributes
+// -------------------------------------------------------------------------------------------------------
 
 const AttributeProto* ImportNode::find(std::string_view name, AttributeType type) {
   used_.insert(std::string(name));
@@ -81,7 +89,9 @@ const AttributeProto* ImportNode::find(std::string_view name, AttributeType type
 }
 
 namespace {
-[[noreturn]] void missing(std::string_view name) { invalid("attribute '" + std::string(name) + "' is missing"); }
+[[noreturn]] void missing(std::string_view name) {
+  invalid("attribute '" + std::string(name) + "' is missing");
+}
 }  // namespace
 
 bool ImportNode::has_attr(std::string_view name) { return find(name, AttributeType::undefined) != nullptr; }
@@ -110,7 +120,8 @@ std::optional<Ints> ImportNode::attr_ints(std::string_view name) {
 }
 
 std::optional<std::vector<double>> ImportNode::attr_reals(std::string_view name) {
-  if (const auto* a = find(name, AttributeType::reals)) return std::vector<double>(a->reals.begin(), a->reals.end());
+  if (const auto* a = find(name, AttributeType::reals))
+    return std::vector<double>(a->reals.begin(), a->reals.end());
   return std::nullopt;
 }
 
@@ -122,10 +133,13 @@ const TensorProto& ImportNode::attr_tensor(std::string_view name) {
 
 HostTensor ImportNode::tensor(const TensorProto& proto) { return state_.tensor(proto); }
 
-// ---- outputs ----------------------------------------------------------------------------------------------------------
+// ---- outputs
+// ----------------------------------------------------------------------------------------------------------
 
 std::size_t ImportNode::output_count() const { return record_.outputs.size(); }
-bool ImportNode::wants(std::size_t i) const { return i < record_.outputs.size() && record_.outputs[i] != nullptr; }
+bool ImportNode::wants(std::size_t i) const {
+  return i < record_.outputs.size() && record_.outputs[i] != nullptr;
+}
 
 void ImportNode::out(std::size_t i, ValueId value) {
   if (!wants(i)) return;
@@ -151,14 +165,17 @@ void ImportNode::finish() {
   }
 }
 
-// ---- building ---------------------------------------------------------------------------------------------------------
+// ---- building
+// ---------------------------------------------------------------------------------------------------------
 
 std::vector<ValueId> ImportNode::add_all(Op op, std::vector<ValueId> inputs) {
   const NodeId id = graph().add(std::move(op), std::move(inputs),
                                 {record_.label + " (" + std::string(record_.proto->op_type) + ")"});
   return graph().node(id).outputs;
 }
-ValueId ImportNode::add(Op op, std::vector<ValueId> inputs) { return add_all(std::move(op), std::move(inputs)).at(0); }
+ValueId ImportNode::add(Op op, std::vector<ValueId> inputs) {
+  return add_all(std::move(op), std::move(inputs)).at(0);
+}
 
 ValueId ImportNode::constant_value(HostTensor tensor) { return graph().add_constant(std::move(tensor)); }
 
@@ -217,7 +234,8 @@ ValueId ImportNode::reshape(ValueId x, Dims to) {
 
 ValueId ImportNode::transpose(ValueId x, Ints perm) { return add(Transpose{std::move(perm)}, {x}); }
 
-// ---- helpers ----------------------------------------------------------------------------------------------------------
+// ---- helpers
+// ----------------------------------------------------------------------------------------------------------
 
 std::int64_t normal_axis(std::int64_t axis, std::int64_t rank, std::string_view what) {
   if (axis < -rank || axis >= rank) {
@@ -266,12 +284,16 @@ bool non_negative(const ShapeProgram& shapes, Dim d, int depth) {
   switch (e.op) {
     case DimOp::symbol:
       return shapes.symbols()[static_cast<std::size_t>(e.a.value)].sources.at(0).kind == SymbolSource::dim;
-    case DimOp::add: case DimOp::mul: case DimOp::floor_div: case DimOp::ceil_div: case DimOp::trunc_div:
-    case DimOp::min:
-      return a(e.a) && a(e.b);
+    case DimOp::add:
+    case DimOp::mul:
+    case DimOp::floor_div:
+    case DimOp::ceil_div:
+    case DimOp::trunc_div:
+    case DimOp::min: return a(e.a) && a(e.b);
     case DimOp::max: return a(e.a) || a(e.b);
     case DimOp::mod: return a(e.b);
-    case DimOp::eq: case DimOp::lt: return true;
+    case DimOp::eq:
+    case DimOp::lt: return true;
     case DimOp::select: return a(e.b) && a(e.c);
     case DimOp::sub: return false;
   }
@@ -286,8 +308,10 @@ Dim ratio(ShapeProgram& shapes, Dims a, Dims b) {
   Dims ra, rb;
   auto split = [](const Dims& dims, std::int64_t& number, Dims& rest) {
     for (const Dim& d : dims) {
-      if (!d.is_constant()) rest.push_back(d);
-      else if (__builtin_mul_overflow(number, d.value, &number)) invalid("the number of elements does not fit into 64 bits");
+      if (!d.is_constant())
+        rest.push_back(d);
+      else if (__builtin_mul_overflow(number, d.value, &number))
+        invalid("the number of elements does not fit into 64 bits");
     }
   };
   split(a, ca, ra);

@@ -1,9 +1,9 @@
 // What an operator's importer (src/onnx/ops/*.cc) sees of its ONNX node, and what it builds with.
 //
-// Contract: getters throw Error when an input or attribute is missing, of the wrong kind or out of range; the caller adds
-// node, operator and opset. An attribute that no getter asked for is an error after the import, so a misspelt or newer
-// attribute is never silently dropped. Every wanted output must be set.
-// Use: void import_Celu(ImportNode& n) { n.out(0, n.unary(PwOp::celu, n.in(0), n.attr_real("alpha", 1))); }
+// Contract: getters throw Error when an input or attribute is missing, of the wrong kind or out of range; the
+// caller adds node, operator and opset. An attribute that no getter asked for is an error after the import,
+// so a misspelt or newer attribute is never silently dropped. Every wanted output must be set. Use: void
+// import_Celu(ImportNode& n) { n.out(0, n.unary(PwOp::celu, n.in(0), n.attr_real("alpha", 1))); }
 #pragma once
 
 #include <functional>
@@ -78,8 +78,8 @@ class ImportNode {
   ValueId scalar(double value, DType dtype);
   ValueId materialise(const HostArray& array);
   ValueId unary(PwOp op, ValueId x, double alpha = 0, double beta = 0);
-  ValueId binary(PwOp op, ValueId a, ValueId b);                ///< result dtype: a's
-  ValueId compare(PwOp op, ValueId a, ValueId b);               ///< result dtype: bool
+  ValueId binary(PwOp op, ValueId a, ValueId b);   ///< result dtype: a's
+  ValueId compare(PwOp op, ValueId a, ValueId b);  ///< result dtype: bool
   ValueId cast(ValueId x, DType to);
   ValueId reshape(ValueId x, Dims to);
   ValueId transpose(ValueId x, Ints perm);

@@ -43,8 +43,8 @@ void ImportState::report() {
             (unsupported_operators_.size() == 1 ? "" : "s") + ":";
     const char* separator = " ";
     for (const auto& [name, labels] : unsupported_operators_) {
-      text += separator + name + " (" + std::to_string(labels.size()) + " node" + (labels.size() == 1 ? "" : "s") +
-              ", first " + labels.front() + ")";
+      text += separator + name + " (" + std::to_string(labels.size()) + " node" +
+              (labels.size() == 1 ? "" : "s") + ", first " + labels.front() + ")";
       separator = ", ";
     }
   }
@@ -57,7 +57,8 @@ void ImportState::check_versions() {
   if (model_.ir_version < kMinIr || model_.ir_version > kMaxIr) {
     const std::string got = std::to_string(model_.ir_version);
     if (model_.ir_version == 0) invalid("not an ONNX model: it has no IR version");
-    unsupported("IR version " + got + " is outside [" + std::to_string(kMinIr) + ", " + std::to_string(kMaxIr) + "]");
+    unsupported("IR version " + got + " is outside [" + std::to_string(kMinIr) + ", " +
+                std::to_string(kMaxIr) + "]");
   }
   if (!model_.graph) invalid("the model has no graph");
   bool found = false;
@@ -103,8 +104,10 @@ void ImportState::add_inputs(Scope& scope) {
     Slot& slot = new_slot(std::string(info.name));
     scope.names[slot.name] = &slot;
     try {
-      if (info.kind != "tensor") unsupported("is a " + std::string(info.kind) + "; only tensors are supported");
-      if (!info.shape) unsupported("has no shape, so its rank is unknown; give it one with symbolic dimensions");
+      if (info.kind != "tensor")
+        unsupported("is a " + std::string(info.kind) + "; only tensors are supported");
+      if (!info.shape)
+        unsupported("has no shape, so its rank is unknown; give it one with symbolic dimensions");
       ValueType type{to_dtype(info.data_type), {}};
       const auto index = static_cast<std::int32_t>(graph.inputs().size());
       for (std::size_t axis = 0; axis < info.shape->size(); ++axis) {
@@ -182,7 +185,8 @@ std::vector<std::size_t> ImportState::sorted(const std::vector<NodeProto>& nodes
     while (waiting[first] == 0) ++first;
     const NodeProto& n = nodes[first];
     invalid("the graph is cyclic: " + std::to_string(nodes.size() - order.size()) +
-            " nodes wait for each other's outputs, among them " + in_quotes(n.name) + " (" + std::string(n.op_type) + ")" +
+            " nodes wait for each other's outputs, among them " + in_quotes(n.name) + " (" +
+            std::string(n.op_type) + ")" +
             (n.outputs.empty() ? "" : ", which makes " + in_quotes(n.outputs[0])));
   }
   return order;
@@ -205,7 +209,8 @@ void ImportState::add_nodes(const std::vector<NodeProto>& nodes, Scope& scope) {
 
 void ImportState::add_node(const NodeProto& proto, Scope& scope) {
   if (++inlined_nodes_ > kMaxInlinedNodes) {
-    unsupported("the model has more than " + std::to_string(kMaxInlinedNodes) + " nodes after inlining its functions");
+    unsupported("the model has more than " + std::to_string(kMaxInlinedNodes) +
+                " nodes after inlining its functions");
   }
   NodeRecord& record = records_.emplace_back();
   record.proto = &proto;
@@ -222,9 +227,12 @@ void ImportState::add_node(const NodeProto& proto, Scope& scope) {
     }
     const auto it = scope.names.find(name);
     if (it == scope.names.end()) {
-      error(Error(ErrorCode::invalid_model, "input " + in_quotes(name) +
+      error(
+          Error(
+              ErrorCode::invalid_model,
+              "input " + in_quotes(name) +
                   " is defined nowhere: it is no initialiser, no graph input and no output of another node"),
-            describe(record));
+          describe(record));
       poisoned = true;
       continue;
     }
@@ -254,7 +262,8 @@ void ImportState::add_node(const NodeProto& proto, Scope& scope) {
     }
     for (const BoundAttribute& b : record.attributes) {
       if (b.name == a.name) {
-        error(Error(ErrorCode::invalid_model, "attribute " + in_quotes(a.name) + " is given twice"), describe(record));
+        error(Error(ErrorCode::invalid_model, "attribute " + in_quotes(a.name) + " is given twice"),
+              describe(record));
         poisoned = true;
       }
     }
@@ -267,8 +276,9 @@ void ImportState::add_node(const NodeProto& proto, Scope& scope) {
     return inline_function(*function->second, record, scope);
   }
   const auto table = operators();
-  const auto entry = std::lower_bound(table.begin(), table.end(), proto.op_type,
-                                      [](const OperatorEntry& e, std::string_view name) { return e.name < name; });
+  const auto entry =
+      std::lower_bound(table.begin(), table.end(), proto.op_type,
+                       [](const OperatorEntry& e, std::string_view name) { return e.name < name; });
   if (!is_onnx_domain(proto.domain) || entry == table.end() || entry->name != proto.op_type) {
     const std::string domain = is_onnx_domain(proto.domain) ? "" : std::string(proto.domain) + ".";
     unsupported_operators_[domain + std::string(proto.op_type)].push_back(record.label);
@@ -276,8 +286,9 @@ void ImportState::add_node(const NodeProto& proto, Scope& scope) {
   }
   if (poisoned) return poison(record);
   if (!opset) {
-    error(Error(ErrorCode::invalid_model, "the model imports no version of domain " + in_quotes(proto.domain)),
-          describe(record));
+    error(
+        Error(ErrorCode::invalid_model, "the model imports no version of domain " + in_quotes(proto.domain)),
+        describe(record));
     return poison(record);
   }
   try {
@@ -291,19 +302,21 @@ void ImportState::add_node(const NodeProto& proto, Scope& scope) {
 void ImportState::import_node(NodeRecord& record) {
   if (try_host(record, 0, /*eager=*/true)) return;
   const auto table = operators();
-  const auto entry = std::lower_bound(table.begin(), table.end(), record.proto->op_type,
-                                      [](const OperatorEntry& e, std::string_view name) { return e.name < name; });
+  const auto entry =
+      std::lower_bound(table.begin(), table.end(), record.proto->op_type,
+                       [](const OperatorEntry& e, std::string_view name) { return e.name < name; });
   if (record.opset < entry->since) {
-    unsupported("the operator is read since opset " + std::to_string(entry->since) + ", and this model is of opset " +
-                std::to_string(record.opset) + "; convert it with onnx.version_converter");
+    unsupported("the operator is read since opset " + std::to_string(entry->since) +
+                ", and this model is of opset " + std::to_string(record.opset) +
+                "; convert it with onnx.version_converter");
   }
   ImportNode node(*this, record);
   entry->import(node);
   node.finish();
 }
 
-/// Computes the node's outputs as host arrays when all its inputs are ones. Eager: during import, for shape arithmetic
-/// (no graph inputs' values, and constants of floats are left to constant folding).
+/// Computes the node's outputs as host arrays when all its inputs are ones. Eager: during import, for shape
+/// arithmetic (no graph inputs' values, and constants of floats are left to constant folding).
 bool ImportState::try_host(NodeRecord& record, int depth, bool eager) {
   if (depth > kMaxHostDepth || !is_host_operator(record.proto->op_type)) return false;
   std::vector<const HostArray*> arrays;
@@ -346,7 +359,8 @@ const HostArray* ImportState::host_of(Slot& slot, int depth) {
   if (slot.value == kNoValue) return nullptr;
   const Value value = graph.value(slot.value);
   if (value.constant) {
-    if (auto array = to_host_array(*value.constant)) slot.host = std::make_shared<const HostArray>(std::move(*array));
+    if (auto array = to_host_array(*value.constant))
+      slot.host = std::make_shared<const HostArray>(std::move(*array));
   } else if (value.input_index >= 0) {
     const bool integer = value.type.dtype == DType::i64 || value.type.dtype == DType::i32 ||
                          value.type.dtype == DType::boolean;
@@ -376,7 +390,8 @@ ValueId ImportState::materialise(const HostArray& array, const std::string& name
   if (all_constant(array.values)) return graph.add_constant(to_host_tensor(array), name);
   const bool fraction = is_float(array.dtype) && array.den != 1;
   HostValue op{array.values, array.shape, fraction ? DType::i64 : array.dtype};
-  ValueId value = graph.add1(std::move(op), {}, name.empty() ? std::vector<std::string>{} : std::vector{name});
+  ValueId value =
+      graph.add1(std::move(op), {}, name.empty() ? std::vector<std::string>{} : std::vector{name});
   if (fraction) {
     Pointwise divide;
     const auto x = divide.expr.op(PwOp::cast, array.dtype, divide.expr.load(0, DType::i64));
@@ -400,7 +415,8 @@ void ImportState::inline_function(const FunctionProto& function, const NodeRecor
             (call_stack_.size() > 1 ? ", through " + in_quotes(call_stack_.back()->name) : ""));
   }
   if (call_stack_.size() >= kMaxCallDepth) {
-    unsupported(describe(call) + ": functions are nested more than " + std::to_string(kMaxCallDepth) + " deep");
+    unsupported(describe(call) + ": functions are nested more than " + std::to_string(kMaxCallDepth) +
+                " deep");
   }
   if (call.inputs.size() > function.inputs.size() || call.outputs.size() > function.outputs.size()) {
     invalid(describe(call) + ": has more inputs or outputs than function " + name);
@@ -408,13 +424,15 @@ void ImportState::inline_function(const FunctionProto& function, const NodeRecor
   Scope scope;
   scope.opsets = function.opsets;
   scope.is_function = true;
-  scope.prefix = caller.prefix + (call.proto->name.empty() ? std::string(function.name) : std::string(call.proto->name)) +
+  scope.prefix = caller.prefix +
+                 (call.proto->name.empty() ? std::string(function.name) : std::string(call.proto->name)) +
                  "/";
   if (scope.prefix.size() > 400) scope.prefix = ".../" + scope.prefix.substr(scope.prefix.size() - 200);
   for (const AttributeProto& a : function.attribute_defaults) scope.attributes[a.name] = &a;
   for (const BoundAttribute& a : call.attributes) {
     const bool known = std::find(function.attributes.begin(), function.attributes.end(), a.name) !=
-                           function.attributes.end() || scope.attributes.contains(a.name);
+                           function.attributes.end() ||
+                       scope.attributes.contains(a.name);
     if (!known) invalid(describe(call) + ": function " + name + " has no attribute " + in_quotes(a.name));
     scope.attributes[a.name] = a.value;
   }
@@ -454,7 +472,8 @@ void ImportState::add_outputs(Scope& scope, const ImportOptions& options) {
   if (names.empty()) invalid("the graph has no outputs");
   for (const std::string& name : options.extra_outputs) {
     if (!scope.names.contains(name)) {
-      throw Error(ErrorCode::invalid_argument, "extra output " + in_quotes(name) + ": the model has no tensor of this name");
+      throw Error(ErrorCode::invalid_argument,
+                  "extra output " + in_quotes(name) + ": the model has no tensor of this name");
     }
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   }
@@ -494,8 +513,8 @@ Graph ImportState::run(const ImportOptions& options) {
   return std::move(graph);
 }
 
-Graph import_bytes(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const std::string& folder,
-                   const ImportOptions& options) {
+Graph import_bytes(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                   const std::string& folder, const ImportOptions& options) {
   if (!owner) {  // initialisers alias the bytes: keep a copy when nobody promises to
     auto copy = std::make_shared<const std::vector<std::byte>>(bytes.begin(), bytes.end());
     bytes = *copy;

@@ -1,7 +1,7 @@
 // The state of one import: ONNX names bound to slots, nodes of the main graph and of inlined functions.
 //
-// A slot is what an ONNX name stands for: a value of the graph, a host array (made a value only when somebody needs the
-// tensor), or poison (its producer failed: follow-up errors are not reported).
+// A slot is what an ONNX name stands for: a value of the graph, a host array (made a value only when somebody
+// needs the tensor), or poison (its producer failed: follow-up errors are not reported).
 #pragma once
 
 #include <deque>
@@ -24,8 +24,8 @@ struct Slot {
   bool poisoned = false;
   ValueId value = kNoValue;
   std::shared_ptr<const HostArray> host;
-  bool host_tried = false;           ///< host is final
-  NodeRecord* producer = nullptr;    ///< may compute the host array on demand
+  bool host_tried = false;         ///< host is final
+  NodeRecord* producer = nullptr;  ///< may compute the host array on demand
   std::size_t producer_output = 0;
 };
 
@@ -53,7 +53,8 @@ class ImportState {
   Graph graph;
   /// The slot's tensor; a host array becomes one here.
   ValueId value_of(Slot& slot);
-  /// The slot's elements when they are known on the host; null otherwise. Integer graph inputs become symbols here.
+  /// The slot's elements when they are known on the host; null otherwise. Integer graph inputs become symbols
+  /// here.
   const HostArray* host_of(Slot& slot, int depth = 0);
   ValueId materialise(const HostArray& array, const std::string& name);
   HostTensor tensor(const TensorProto& proto) const { return to_host_tensor(proto, owner_, folder_); }

@@ -1,15 +1,15 @@
 // A protobuf message reader that checks every wire type and says where the bytes went wrong.
 //
-// Contract: wraps protozero; all failures are Error(invalid_model) with message name, field and byte offset. After
-// next(), exactly one of the getters or skip() must be called.
+// Contract: wraps protozero; all failures are Error(invalid_model) with message name, field and byte offset.
+// After next(), exactly one of the getters or skip() must be called.
 #pragma once
-
-#include <protozero/pbf_reader.hpp>
 
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <protozero/pbf_reader.hpp>
 
 #include <headrace/error.h>
 

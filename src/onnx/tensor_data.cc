@@ -34,7 +34,8 @@ Extent checked_extent(const TensorProto& t, DType dtype) {
     return e;
   }
   for (const std::int64_t d : t.dims) {
-    if (__builtin_mul_overflow(e.elements, d, &e.elements)) fail(t, "its dimensions multiply to more than 64 bits hold");
+    if (__builtin_mul_overflow(e.elements, d, &e.elements))
+      fail(t, "its dimensions multiply to more than 64 bits hold");
   }
   if (__builtin_mul_overflow(static_cast<std::size_t>(e.elements), size_bytes(dtype), &e.bytes)) {
     fail(t, "its size does not fit into 64 bits");
@@ -43,11 +44,12 @@ Extent checked_extent(const TensorProto& t, DType dtype) {
 }
 
 /// A tensor that views `data` when its alignment allows, else a copy.
-HostTensor from_bytes(const TensorProto& t, DType dtype, const Extent& extent, std::span<const std::byte> data,
-                      const std::shared_ptr<const void>& owner) {
+HostTensor from_bytes(const TensorProto& t, DType dtype, const Extent& extent,
+                      std::span<const std::byte> data, const std::shared_ptr<const void>& owner) {
   if (data.size() != extent.bytes) {
-    fail(t, "has " + std::to_string(data.size()) + " bytes of data, but " + headrace::to_string(extent.shape) + " of " +
-                std::string(headrace::to_string(dtype)) + " needs " + std::to_string(extent.bytes));
+    fail(t, "has " + std::to_string(data.size()) + " bytes of data, but " +
+                headrace::to_string(extent.shape) + " of " + std::string(headrace::to_string(dtype)) +
+                " needs " + std::to_string(extent.bytes));
   }
   const bool odd_bools = dtype == DType::boolean &&
                          std::any_of(data.begin(), data.end(), [](std::byte b) { return b > std::byte{1}; });
@@ -67,7 +69,8 @@ std::uint32_t typed_field(DType dtype) {
     case DType::f32: return 4;
     case DType::f64: return 10;
     case DType::i64: return 7;
-    case DType::u32: case DType::u64: return 11;
+    case DType::u32:
+    case DType::u64: return 11;
     default: return 5;
   }
 }
@@ -85,14 +88,23 @@ HostTensor from_typed(const TensorProto& t, DType dtype, const Extent& extent) {
     const bool typed = field == 4 || field == 5 || field == 7 || field == 10 || field == 11;
     if (typed && field != wanted) {
       fail(t, "its values stand in field " + std::to_string(field) + " of TensorProto; " +
-                  std::string(headrace::to_string(dtype)) + " values belong into field " + std::to_string(wanted));
+                  std::string(headrace::to_string(dtype)) + " values belong into field " +
+                  std::to_string(wanted));
     }
     if (!typed) {
       r.skip();
     } else if (field == 4) {
-      r.each_fixed<4>([&](const char* p) { std::uint32_t v; std::memcpy(&v, p, 4); append(v); });
+      r.each_fixed<4>([&](const char* p) {
+        std::uint32_t v;
+        std::memcpy(&v, p, 4);
+        append(v);
+      });
     } else if (field == 10) {
-      r.each_fixed<8>([&](const char* p) { std::uint64_t v; std::memcpy(&v, p, 8); append(v); });
+      r.each_fixed<8>([&](const char* p) {
+        std::uint64_t v;
+        std::memcpy(&v, p, 8);
+        append(v);
+      });
     } else {
       r.each_integer([&](std::int64_t v) {
         switch (size_bytes(dtype)) {
@@ -129,11 +141,15 @@ HostTensor from_external(const TensorProto& t, DType dtype, const Extent& extent
   std::int64_t offset = 0;
   std::optional<std::int64_t> length;
   for (const auto& [key, value] : t.external_data) {
-    if (key == "location") location = value;
-    else if (key == "offset") offset = parse_number(t, key, value);
-    else if (key == "length") length = parse_number(t, key, value);
+    if (key == "location")
+      location = value;
+    else if (key == "offset")
+      offset = parse_number(t, key, value);
+    else if (key == "length")
+      length = parse_number(t, key, value);
   }
-  if (folder.empty()) fail(t, "external data is refused for a model from memory; load the model from its file");
+  if (folder.empty())
+    fail(t, "external data is refused for a model from memory; load the model from its file");
   const std::string quoted = "external data location '" + location + "'";
   if (location.empty()) fail(t, "external data without a location");
   if (location.find('\0') != std::string::npos) fail(t, "external data location holds a NUL byte");
@@ -145,12 +161,14 @@ HostTensor from_external(const TensorProto& t, DType dtype, const Extent& extent
   for (const fs::path& part : relative) {
     if (part == "..") fail(t, quoted + " contains '..'; it must stay in the model's folder");
     path /= part;
-    struct stat info{};
+    struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) {
-      throw Error(ErrorCode::io, "tensor '" + std::string(t.name) + "': " + quoted + " is not in the model's folder");
+      throw Error(ErrorCode::io,
+                  "tensor '" + std::string(t.name) + "': " + quoted + " is not in the model's folder");
     }
     if (S_ISLNK(info.st_mode)) fail(t, quoted + " goes through a symbolic link");
-    if (S_ISREG(info.st_mode) && info.st_nlink != 1) fail(t, quoted + " is a hard link (link count is not 1)");
+    if (S_ISREG(info.st_mode) && info.st_nlink != 1)
+      fail(t, quoted + " is a hard link (link count is not 1)");
     if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) fail(t, quoted + " is not a regular file");
   }
   if (!fs::is_regular_file(path)) fail(t, quoted + " is not a regular file");
@@ -168,9 +186,13 @@ HostTensor from_external(const TensorProto& t, DType dtype, const Extent& extent
 }  // namespace
 
 DType to_dtype(std::int64_t data_type) {
-  constexpr std::string_view kNames[] = {"undefined", "float", "uint8", "int8", "uint16", "int16", "int32", "int64",
-      "string", "bool", "float16", "double", "uint32", "uint64", "complex64", "complex128", "bfloat16", "float8e4m3fn",
-      "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4", "int4", "float4e2m1", "float8e8m0", "uint2", "int2"};
+  constexpr std::string_view kNames[] = {
+      "undefined",      "float",    "uint8",        "int8",           "uint16",
+      "int16",          "int32",    "int64",        "string",         "bool",
+      "float16",        "double",   "uint32",       "uint64",         "complex64",
+      "complex128",     "bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2",
+      "float8e5m2fnuz", "uint4",    "int4",         "float4e2m1",     "float8e8m0",
+      "uint2",          "int2"};
   switch (data_type) {
     case 1: return DType::f32;
     case 2: return DType::u8;
@@ -187,12 +209,14 @@ DType to_dtype(std::int64_t data_type) {
     default: break;
   }
   if (data_type > 0 && data_type < static_cast<std::int64_t>(std::size(kNames))) {
-    throw Error(ErrorCode::unsupported, "element type " + std::string(kNames[data_type]) + " is not supported");
+    throw Error(ErrorCode::unsupported,
+                "element type " + std::string(kNames[data_type]) + " is not supported");
   }
   throw Error(ErrorCode::invalid_model, "unknown element type " + std::to_string(data_type));
 }
 
-HostTensor to_host_tensor(const TensorProto& t, const std::shared_ptr<const void>& owner, const std::string& folder) {
+HostTensor to_host_tensor(const TensorProto& t, const std::shared_ptr<const void>& owner,
+                          const std::string& folder) {
   if (t.has_strings && t.data_type != 8) fail(t, "has string data but is not of type string");
   DType dtype;
   try {
@@ -201,10 +225,12 @@ HostTensor to_host_tensor(const TensorProto& t, const std::shared_ptr<const void
     throw e.add_context("in tensor '" + std::string(t.name) + "'");
   }
   if (t.raw && t.has_typed) fail(t, "has both raw and typed data; one of them must go");
-  if (t.external && (t.raw || t.has_typed)) fail(t, "has external data and data of its own; one of them must go");
+  if (t.external && (t.raw || t.has_typed))
+    fail(t, "has external data and data of its own; one of them must go");
   const Extent extent = checked_extent(t, dtype);
   if (t.external) return from_external(t, dtype, extent, folder);
-  if (t.raw) return from_bytes(t, dtype, extent, std::as_bytes(std::span(t.raw->data(), t.raw->size())), owner);
+  if (t.raw)
+    return from_bytes(t, dtype, extent, std::as_bytes(std::span(t.raw->data(), t.raw->size())), owner);
   return from_typed(t, dtype, extent);
 }
 

@@ -8,9 +8,12 @@ namespace {
 std::pair<std::string_view, std::string_view> read_entry(Reader r) {
   std::pair<std::string_view, std::string_view> entry;
   while (r.next()) {
-    if (r.field() == 1) entry.first = r.bytes();
-    else if (r.field() == 2) entry.second = r.bytes();
-    else r.skip();
+    if (r.field() == 1)
+      entry.first = r.bytes();
+    else if (r.field() == 2)
+      entry.second = r.bytes();
+    else
+      r.skip();
   }
   return entry;
 }
@@ -23,11 +26,18 @@ TensorProto read_tensor_message(Reader r) {
       case 1: r.integers(t.dims); break;
       case 2: t.data_type = r.integer(); break;
       case 3: throw Error(ErrorCode::unsupported, "segmented tensors are not supported (" + r.where() + ")");
-      case 4: case 5: case 7: case 10: case 11:
+      case 4:
+      case 5:
+      case 7:
+      case 10:
+      case 11:
         t.has_typed = true;
         r.skip();
         break;
-      case 6: t.has_strings = true; r.skip(); break;
+      case 6:
+        t.has_strings = true;
+        r.skip();
+        break;
       case 8: t.name = r.bytes(); break;
       case 9: t.raw = r.bytes(); break;
       case 13: t.external_data.push_back(read_entry(r.message("StringStringEntryProto"))); break;
@@ -44,16 +54,46 @@ AttributeProto read_attribute(Reader r) {
   while (r.next()) {
     switch (r.field()) {
       case 1: a.name = r.bytes(); break;
-      case 2: a.real = r.real(); seen = AttributeType::real; break;
-      case 3: a.integer = r.integer(); seen = AttributeType::integer; break;
-      case 4: a.string = r.bytes(); seen = AttributeType::string; break;
-      case 5: a.tensor = read_tensor_message(r.message("TensorProto")); seen = AttributeType::tensor; break;
-      case 6: r.skip(); seen = AttributeType::graph; break;
-      case 7: r.reals(a.reals); seen = AttributeType::reals; break;
-      case 8: r.integers(a.integers); seen = AttributeType::integers; break;
-      case 9: a.strings.push_back(r.bytes()); seen = AttributeType::strings; break;
-      case 10: r.skip(); seen = AttributeType::tensors; break;
-      case 11: r.skip(); seen = AttributeType::graphs; break;
+      case 2:
+        a.real = r.real();
+        seen = AttributeType::real;
+        break;
+      case 3:
+        a.integer = r.integer();
+        seen = AttributeType::integer;
+        break;
+      case 4:
+        a.string = r.bytes();
+        seen = AttributeType::string;
+        break;
+      case 5:
+        a.tensor = read_tensor_message(r.message("TensorProto"));
+        seen = AttributeType::tensor;
+        break;
+      case 6:
+        r.skip();
+        seen = AttributeType::graph;
+        break;
+      case 7:
+        r.reals(a.reals);
+        seen = AttributeType::reals;
+        break;
+      case 8:
+        r.integers(a.integers);
+        seen = AttributeType::integers;
+        break;
+      case 9:
+        a.strings.push_back(r.bytes());
+        seen = AttributeType::strings;
+        break;
+      case 10:
+        r.skip();
+        seen = AttributeType::tensors;
+        break;
+      case 11:
+        r.skip();
+        seen = AttributeType::graphs;
+        break;
       case 20: {
         const std::int64_t type = r.integer();
         a.type = type >= 1 && type <= 11 ? static_cast<AttributeType>(type)
@@ -95,9 +135,12 @@ std::vector<DimProto> read_shape(Reader r) {
     }
     DimProto dim;
     for (Reader d = r.message("TensorShapeProto.Dimension"); d.next();) {
-      if (d.field() == 1) dim.value = d.integer();
-      else if (d.field() == 2) dim.param = d.bytes();
-      else d.skip();
+      if (d.field() == 1)
+        dim.value = d.integer();
+      else if (d.field() == 2)
+        dim.param = d.bytes();
+      else
+        d.skip();
     }
     shape.push_back(dim);
   }
@@ -115,15 +158,30 @@ ValueInfoProto read_value_info(Reader r) {
           case 1:
             v.kind = "tensor";
             for (Reader tensor = t.message("TypeProto.Tensor"); tensor.next();) {
-              if (tensor.field() == 1) v.data_type = tensor.integer();
-              else if (tensor.field() == 2) v.shape = read_shape(tensor.message("TensorShapeProto"));
-              else tensor.skip();
+              if (tensor.field() == 1)
+                v.data_type = tensor.integer();
+              else if (tensor.field() == 2)
+                v.shape = read_shape(tensor.message("TensorShapeProto"));
+              else
+                tensor.skip();
             }
             break;
-          case 4: v.kind = "sequence"; t.skip(); break;
-          case 5: v.kind = "map"; t.skip(); break;
-          case 8: v.kind = "sparse tensor"; t.skip(); break;
-          case 9: v.kind = "optional"; t.skip(); break;
+          case 4:
+            v.kind = "sequence";
+            t.skip();
+            break;
+          case 5:
+            v.kind = "map";
+            t.skip();
+            break;
+          case 8:
+            v.kind = "sparse tensor";
+            t.skip();
+            break;
+          case 9:
+            v.kind = "optional";
+            t.skip();
+            break;
           default: t.skip();
         }
       }
@@ -143,7 +201,10 @@ GraphProto read_graph(Reader r) {
       case 5: g.initializers.push_back(read_tensor_message(r.message("TensorProto"))); break;
       case 11: g.inputs.push_back(read_value_info(r.message("ValueInfoProto"))); break;
       case 12: g.outputs.push_back(read_value_info(r.message("ValueInfoProto"))); break;
-      case 15: g.has_sparse_initializers = true; r.skip(); break;
+      case 15:
+        g.has_sparse_initializers = true;
+        r.skip();
+        break;
       default: r.skip();
     }
   }
@@ -153,9 +214,12 @@ GraphProto read_graph(Reader r) {
 std::pair<std::string_view, std::int64_t> read_opset(Reader r) {
   std::pair<std::string_view, std::int64_t> opset{"", 0};
   while (r.next()) {
-    if (r.field() == 1) opset.first = r.bytes();
-    else if (r.field() == 2) opset.second = r.integer();
-    else r.skip();
+    if (r.field() == 1)
+      opset.first = r.bytes();
+    else if (r.field() == 2)
+      opset.second = r.integer();
+    else
+      r.skip();
   }
   return opset;
 }
@@ -202,8 +266,9 @@ ModelProto read_model_message(Reader r) {
 }  // namespace
 
 std::string_view to_string(AttributeType type) {
-  constexpr std::string_view kNames[] = {"undefined", "float",   "int",     "string",  "tensor", "graph", "floats",
-                                         "ints",      "strings", "tensors", "graphs",  "sparse_tensor", "other"};
+  constexpr std::string_view kNames[] = {"undefined", "float",         "int",  "string",  "tensor",
+                                         "graph",     "floats",        "ints", "strings", "tensors",
+                                         "graphs",    "sparse_tensor", "other"};
   return kNames[static_cast<std::size_t>(type)];
 }
 
@@ -212,6 +277,8 @@ ModelProto read_model(std::span<const std::byte> bytes) {
   return read_model_message(Reader(bytes, "ModelProto"));
 }
 
-TensorProto read_tensor(std::span<const std::byte> bytes) { return read_tensor_message(Reader(bytes, "TensorProto")); }
+TensorProto read_tensor(std::span<const std::byte> bytes) {
+  return read_tensor_message(Reader(bytes, "TensorProto"));
+}
 
 }  // namespace headrace::onnx

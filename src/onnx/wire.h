@@ -1,10 +1,10 @@
 // The ONNX file format, read into light structs.
 //
-// Problem: an .onnx file is a stranger's bytes. Contract: every struct below only views the bytes it was read from
-// (keep them alive); any malformed byte is an Error(invalid_model) that says which message and where; nothing here
-// recurses by the data's will (subgraphs of attributes stay unread), and no allocation depends on a number in the
-// file other than through bytes that are really there.
-// Use: ModelProto model = read_model(bytes);  HostTensor w = to_host_tensor(model.graph.initializers[0], owner, {});
+// Problem: an .onnx file is a stranger's bytes. Contract: every struct below only views the bytes it was read
+// from (keep them alive); any malformed byte is an Error(invalid_model) that says which message and where;
+// nothing here recurses by the data's will (subgraphs of attributes stay unread), and no allocation depends
+// on a number in the file other than through bytes that are really there. Use: ModelProto model =
+// read_model(bytes);  HostTensor w = to_host_tensor(model.graph.initializers[0], owner, {});
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,19 @@ struct TensorProto {
 
 /// AttributeProto.type; absent types are inferred from the field that is set.
 enum class AttributeType : std::uint8_t {
-  undefined, real, integer, string, tensor, graph, reals, integers, strings, tensors, graphs, sparse_tensor, other
+  undefined,
+  real,
+  integer,
+  string,
+  tensor,
+  graph,
+  reals,
+  integers,
+  strings,
+  tensors,
+  graphs,
+  sparse_tensor,
+  other
 };
 std::string_view to_string(AttributeType type);
 
@@ -98,8 +110,8 @@ TensorProto read_tensor(std::span<const std::byte> bytes);
 /// The DType of a TensorProto.DataType; Error(unsupported) names the type when headrace has none for it.
 DType to_dtype(std::int64_t data_type);
 
-/// The tensor's data. raw_data is aliased where its alignment allows (`owner` keeps the bytes alive), typed data is
-/// copied. External data is read from `folder` (empty: refused).
+/// The tensor's data. raw_data is aliased where its alignment allows (`owner` keeps the bytes alive), typed
+/// data is copied. External data is read from `folder` (empty: refused).
 HostTensor to_host_tensor(const TensorProto& proto, const std::shared_ptr<const void>& owner,
                           const std::string& folder);
 

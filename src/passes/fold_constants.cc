@@ -41,7 +41,8 @@ bool fold_constants(Graph& graph, const PassContext& context) {
     if (inputs.size() != node.inputs.size() || std::holds_alternative<Custom>(node.op)) continue;
     if (!resolved(node.op) || output_bytes(graph, node) > context.max_folded_bytes) continue;
     std::vector<HostTensor> results = context.evaluate(node.op, inputs);
-    for (std::size_t i = 0; i < node.outputs.size(); ++i)  // optional results may be fewer than the evaluator gives
+    for (std::size_t i = 0; i < node.outputs.size();
+         ++i)  // optional results may be fewer than the evaluator gives
       graph.replace_uses(node.outputs[i], graph.add_constant(std::move(results[i])));
     graph.erase(id);
     changed = true;

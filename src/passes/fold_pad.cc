@@ -29,7 +29,8 @@ bool fold_pad(Graph& graph, const PassContext&) {
     if (producer == kNoNode) continue;
     const Node& source = graph.node(producer);
     const auto* pad = std::get_if<Pad>(&source.op);
-    if (!pad || pad->mode != PadMode::constant || !zero_constant(graph, source) || !spatial_only(*pad)) continue;
+    if (!pad || pad->mode != PadMode::constant || !zero_constant(graph, source) || !spatial_only(*pad))
+      continue;
     Conv wider = *conv;
     for (std::size_t i = 0; i < wider.pads_begin.size(); ++i) {
       wider.pads_begin[i] = graph.shapes().add(wider.pads_begin[i], pad->before[i + 2]);

@@ -1,5 +1,5 @@
-// f(g(x)) -> (f.g)(x) for pointwise f and g, where g has no other use and the result's shape, so that nothing is
-// computed twice. Bounded: 48 instructions, 8 inputs.
+// f(g(x)) -> (f.g)(x) for pointwise f and g, where g has no other use and the result's shape, so that nothing
+// is computed twice. Bounded: 48 instructions, 8 inputs.
 #include <algorithm>
 
 #include "passes/pass.h"
@@ -10,8 +10,9 @@ namespace {
 constexpr std::size_t kMaxInstructions = 48, kMaxInputs = 8;
 
 /// `outer` with the load of its input `slot` replaced by `inner`; `inputs` are those of the merged node.
-PwExpr inlined(const PwExpr& outer, std::int32_t slot, const PwExpr& inner, const std::vector<ValueId>& outer_inputs,
-               const std::vector<ValueId>& inner_inputs, std::vector<ValueId>& inputs) {
+PwExpr inlined(const PwExpr& outer, std::int32_t slot, const PwExpr& inner,
+               const std::vector<ValueId>& outer_inputs, const std::vector<ValueId>& inner_inputs,
+               std::vector<ValueId>& inputs) {
   const auto input = [&](ValueId value) {
     const auto it = std::find(inputs.begin(), inputs.end(), value);
     if (it == inputs.end()) {
@@ -21,7 +22,8 @@ PwExpr inlined(const PwExpr& outer, std::int32_t slot, const PwExpr& inner, cons
     return static_cast<std::int32_t>(it - inputs.begin());
   };
   PwExpr merged;
-  const auto append = [&](const PwExpr& expr, const std::vector<ValueId>& values, std::int32_t replaced, std::int32_t by) {
+  const auto append = [&](const PwExpr& expr, const std::vector<ValueId>& values, std::int32_t replaced,
+                          std::int32_t by) {
     std::vector<std::int32_t> index;
     for (PwInstr in : expr.code) {
       if (in.op == PwOp::load) {
@@ -41,7 +43,8 @@ PwExpr inlined(const PwExpr& outer, std::int32_t slot, const PwExpr& inner, cons
   };
   const std::int32_t value = append(inner, inner_inputs, -2, -2);
   const std::int32_t last = append(outer, outer_inputs, slot, value);
-  if (last != static_cast<std::int32_t>(merged.code.size()) - 1) merged.code.push_back(merged.code[static_cast<std::size_t>(last)]);
+  if (last != static_cast<std::int32_t>(merged.code.size()) - 1)
+    merged.code.push_back(merged.code[static_cast<std::size_t>(last)]);
   return merged;
 }
 
@@ -66,7 +69,8 @@ bool fuse_pointwise(Graph& graph, const PassContext&) {
         if (!g || graph.value(between).type.shape != graph.value(outer.outputs[0]).type.shape) continue;
         const PwExpr& f = std::get<Pointwise>(outer.op).expr;
         std::vector<ValueId> inputs;
-        PwExpr merged = inlined(f, static_cast<std::int32_t>(slot), g->expr, outer.inputs, inner.inputs, inputs);
+        PwExpr merged =
+            inlined(f, static_cast<std::int32_t>(slot), g->expr, outer.inputs, inner.inputs, inputs);
         if (merged.code.size() > kMaxInstructions || inputs.size() > kMaxInputs) continue;
         std::vector<std::string> origins = inner.origins;
         origins.insert(origins.end(), outer.origins.begin(), outer.origins.end());

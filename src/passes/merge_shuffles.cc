@@ -1,6 +1,7 @@
 // transpose(transpose(x)) -> transpose(x);  reshape(reshape(x)) -> reshape(x);
-// slice(slice(x)) -> slice(x);  matmul(a, transpose(b)) -> matmul(a, b, transpose_b) when only the last two axes swap
-// transpose that moves only extents of 1 -> reshape (to the same shape, when it moves nothing: remove_identity takes it)
+// slice(slice(x)) -> slice(x);  matmul(a, transpose(b)) -> matmul(a, b, transpose_b) when only the last two
+// axes swap transpose that moves only extents of 1 -> reshape (to the same shape, when it moves nothing:
+// remove_identity takes it)
 #include "passes/pass.h"
 
 namespace headrace::passes {

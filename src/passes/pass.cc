@@ -26,7 +26,8 @@ bool run_one(const Pass& pass, Graph& graph, const PassContext& context) {
     if (context.verify_each) verify(graph);
     return changed;
   } catch (Error& e) {
-    throw e.add_context("in pass '" + std::string(pass.name) + "' (--disable-pass " + std::string(pass.name) + " skips it)");
+    throw e.add_context("in pass '" + std::string(pass.name) + "' (--disable-pass " + std::string(pass.name) +
+                        " skips it)");
   }
 }
 
@@ -37,7 +38,8 @@ std::span<const Pass> all_passes() { return kPasses; }
 void run_passes(Graph& graph, const PassContext& context) {
   for (const std::string& name : context.disabled)
     if (std::none_of(std::begin(kPasses), std::end(kPasses), [&](const Pass& p) { return p.name == name; }))
-      throw Error(ErrorCode::invalid_argument, "there is no pass '" + name + "' to disable; see docs/architecture.md for the list");
+      throw Error(ErrorCode::invalid_argument,
+                  "there is no pass '" + name + "' to disable; see docs/architecture.md for the list");
   for (int round = 0; round < kMaxRounds; ++round) {
     bool changed = false;
     for (const Pass& pass : kPasses)

@@ -1,8 +1,9 @@
 // Graph -> Graph rewrites, all through one door.
 //
-// A pass is stateless, deterministic and idempotent: it returns true when it changed the graph, and running it again
-// changes nothing. `run_passes` runs passes.inc in order until nothing changes (bounded rounds), verifies the graph
-// after each pass in debug builds and tests, can skip passes by name, and names pass and node in every Error.
+// A pass is stateless, deterministic and idempotent: it returns true when it changed the graph, and running
+// it again changes nothing. `run_passes` runs passes.inc in order until nothing changes (bounded rounds),
+// verifies the graph after each pass in debug builds and tests, can skip passes by name, and names pass and
+// node in every Error.
 #pragma once
 
 #include <functional>
@@ -18,8 +19,8 @@ namespace headrace::passes {
 using Evaluator = std::function<std::vector<HostTensor>(const Op&, std::span<const HostTensor* const>)>;
 
 struct PassContext {
-  Evaluator evaluate;                  ///< runs one operator on constants
-  std::vector<std::string> disabled;   ///< names of passes to skip
+  Evaluator evaluate;                 ///< runs one operator on constants
+  std::vector<std::string> disabled;  ///< names of passes to skip
   bool verify_each = false;
   std::size_t max_folded_bytes = std::size_t{1} << 28;  ///< constant folding makes no tensor larger than this
 };

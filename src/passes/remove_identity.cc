@@ -1,5 +1,5 @@
-// Operators that give back their input: reshape, broadcast to the same shape; transpose by the identity; slice and pad of
-// everything; pointwise that only loads; sums over no axis.  identity(x) -> x
+// Operators that give back their input: reshape, broadcast to the same shape; transpose by the identity;
+// slice and pad of everything; pointwise that only loads; sums over no axis.  identity(x) -> x
 #include <algorithm>
 
 #include "passes/pass.h"

@@ -1,11 +1,11 @@
-// Inside one expression: one-element constants become immediates, equal instructions become one, and activations that
-// exporters spell out get their name back:
+// Inside one expression: one-element constants become immediates, equal instructions become one, and
+// activations that exporters spell out get their name back:
 //   mul(x, sigmoid(x)) -> silu(x)                          mul(x, hard_sigmoid(x, 1/6, 0.5)) -> hard_swish(x)
-//   div(mul(x, clip(add(x, 3), 0, 6)), 6) -> hard_swish(x) (also with mul by 1/6, and the factors in any order)
-//   div(clip(add(x, 3), 0, 6), 6) -> hard_sigmoid(x, 1/6, 0.5)
-//   mul(mul(x, add(erf(div(x, sqrt 2)), 1)), 0.5) -> gelu_erf(x)      mul(x, tanh(softplus(x))) -> mish(x)
-//   mul(mul(x, 0.5), add(tanh(sqrt(2/pi) * (x + 0.044715 x^3)), 1)) -> gelu_tanh(x)
-//   clip(x, 0, inf), max(x, 0) -> relu(x)                  mul(x, 1), add(x, 0), div(x, 1), sub(x, 0) -> x
+//   div(mul(x, clip(add(x, 3), 0, 6)), 6) -> hard_swish(x) (also with mul by 1/6, and the factors in any
+//   order) div(clip(add(x, 3), 0, 6), 6) -> hard_sigmoid(x, 1/6, 0.5) mul(mul(x, add(erf(div(x, sqrt 2)),
+//   1)), 0.5) -> gelu_erf(x)      mul(x, tanh(softplus(x))) -> mish(x) mul(mul(x, 0.5), add(tanh(sqrt(2/pi) *
+//   (x + 0.044715 x^3)), 1)) -> gelu_tanh(x) clip(x, 0, inf), max(x, 0) -> relu(x)                  mul(x,
+//   1), add(x, 0), div(x, 1), sub(x, 0) -> x
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -32,7 +32,8 @@ class Rebuilt {
   const PwInstr& at(std::int32_t i) const { return code[static_cast<std::size_t>(i)]; }
   bool is(std::int32_t i, PwOp op) const { return i >= 0 && at(i).op == op; }
   bool constant(std::int32_t i, double value, double tolerance = 1e-6) const {
-    return is(i, PwOp::constant) && is_float(at(i).dtype) && std::abs(at(i).alpha - value) <= tolerance * std::max(1.0, std::abs(value));
+    return is(i, PwOp::constant) && is_float(at(i).dtype) &&
+           std::abs(at(i).alpha - value) <= tolerance * std::max(1.0, std::abs(value));
   }
   /// Instruction i is op(p, q) with one of them satisfying f; returns the other one, else -1.
   template <class F>
@@ -64,21 +65,26 @@ class Rebuilt {
     if ((in.op == PwOp::add || in.op == PwOp::sub) && constant(in.b, 0, 0)) return in.a;
     if (in.op == PwOp::mul && constant(in.a, 1, 0)) return in.b;
     if (in.op == PwOp::add && constant(in.a, 0, 0)) return in.b;
-    if (in.op == PwOp::clip && in.alpha == 0 && in.beta >= std::numeric_limits<float>::max()) return unary(PwOp::relu, in, in.a);
+    if (in.op == PwOp::clip && in.alpha == 0 && in.beta >= std::numeric_limits<float>::max())
+      return unary(PwOp::relu, in, in.a);
     if (in.op == PwOp::max && constant(in.b, 0, 0)) return unary(PwOp::relu, in, in.a);
     if (const std::int32_t i = over_six(in); i >= 0) {
-      if (const std::int32_t x = shifted_clip(i); x >= 0) return unary(PwOp::hard_sigmoid, in, x, 1.0 / 6, 0.5);
+      if (const std::int32_t x = shifted_clip(i); x >= 0)
+        return unary(PwOp::hard_sigmoid, in, x, 1.0 / 6, 0.5);
       if (is(i, PwOp::mul)) {
         const std::int32_t a = at(i).a, b = at(i).b;
-        if (shifted_clip(b) == a || shifted_clip(a) == b) return unary(PwOp::hard_swish, in, shifted_clip(b) == a ? a : b);
+        if (shifted_clip(b) == a || shifted_clip(a) == b)
+          return unary(PwOp::hard_swish, in, shifted_clip(b) == a ? a : b);
       }
     }
     if (in.op != PwOp::mul) return -1;
     for (const auto& [x, f] : {std::pair{in.a, in.b}, std::pair{in.b, in.a}}) {
       if (is(f, PwOp::sigmoid) && at(f).a == x) return unary(PwOp::silu, in, x, 1.0);
-      if (is(f, PwOp::hard_sigmoid) && at(f).a == x && std::abs(at(f).alpha - 1.0 / 6) < 1e-6 && at(f).beta == 0.5)
+      if (is(f, PwOp::hard_sigmoid) && at(f).a == x && std::abs(at(f).alpha - 1.0 / 6) < 1e-6 &&
+          at(f).beta == 0.5)
         return unary(PwOp::hard_swish, in, x);
-      if (is(f, PwOp::tanh) && is(at(f).a, PwOp::softplus) && at(at(f).a).a == x) return unary(PwOp::mish, in, x);
+      if (is(f, PwOp::tanh) && is(at(f).a, PwOp::softplus) && at(at(f).a).a == x)
+        return unary(PwOp::mish, in, x);
     }
     const std::int32_t x = gelu(in, PwOp::gelu_erf);
     return x >= 0 ? x : gelu(in, PwOp::gelu_tanh);
@@ -96,10 +102,12 @@ class Rebuilt {
     const std::int32_t t = other(i, PwOp::add, [&](std::int32_t c) { return constant(c, 1); });
     if (!is(t, PwOp::tanh)) return -1;
     const double factor = std::sqrt(2 / std::acos(-1.0));
-    const std::int32_t sum = other(at(t).a, PwOp::mul, [&](std::int32_t c) { return constant(c, factor, 1e-4); });
+    const std::int32_t sum =
+        other(at(t).a, PwOp::mul, [&](std::int32_t c) { return constant(c, factor, 1e-4); });
     if (!is(sum, PwOp::add)) return -1;
     for (const auto& [x, term] : {std::pair{at(sum).a, at(sum).b}, std::pair{at(sum).b, at(sum).a}}) {
-      const std::int32_t cube = other(term, PwOp::mul, [&](std::int32_t c) { return constant(c, 0.044715, 1e-5); });
+      const std::int32_t cube =
+          other(term, PwOp::mul, [&](std::int32_t c) { return constant(c, 0.044715, 1e-5); });
       if (is(cube, PwOp::pow) && at(cube).a == x && constant(at(cube).b, 3)) return x;
       const auto square = [&](std::int32_t s) { return is(s, PwOp::mul) && at(s).a == x && at(s).b == x; };
       if (other(cube, PwOp::mul, square) == x) return x;
@@ -107,7 +115,9 @@ class Rebuilt {
     return -1;
   }
   std::int32_t gelu(const PwInstr& in, PwOp form) {
-    const auto argument = [&](std::int32_t i) { return form == PwOp::gelu_erf ? one_plus_erf(i) : one_plus_tanh(i); };
+    const auto argument = [&](std::int32_t i) {
+      return form == PwOp::gelu_erf ? one_plus_erf(i) : one_plus_tanh(i);
+    };
     // x, 0.5 and (1 + erf) multiplied in any grouping: collect the three factors.
     for (const auto& [pair, single] : {std::pair{in.a, in.b}, std::pair{in.b, in.a}}) {
       if (!is(pair, PwOp::mul)) continue;
@@ -170,8 +180,10 @@ bool simplify_pointwise(Graph& graph, const PassContext&) {
         if (is_immediate(graph, node, input)) {
           const HostTensor& c = *graph.value(input).constant;
           in = {.op = PwOp::constant, .dtype = c.dtype()};
-          if (is_float(c.dtype())) in.alpha = c.at_double(0);
-          else in.imm = c.at_int(0);
+          if (is_float(c.dtype()))
+            in.alpha = c.at_double(0);
+          else
+            in.imm = c.at_int(0);
         }
       } else {
         for (std::int32_t* o : {&in.a, &in.b, &in.c})
@@ -199,7 +211,8 @@ bool simplify_pointwise(Graph& graph, const PassContext&) {
     };
     if (inputs.empty() || (bits(code) == bits(pointwise->expr.code) && inputs == node.inputs)) continue;
     const ValueId result = graph.add1(Pointwise{PwExpr{code}}, inputs, node.origins, id);
-    if (graph.value(result).type != graph.value(node.outputs[0]).type) {  // an input that gave the shape was dropped
+    if (graph.value(result).type !=
+        graph.value(node.outputs[0]).type) {  // an input that gave the shape was dropped
       graph.erase(graph.value(result).producer);
       continue;
     }

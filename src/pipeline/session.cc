@@ -1,9 +1,9 @@
 // The handles of session.h: leases and tickets move, and give back what they hold.
-#include <headrace/session.h>
-
 #include <utility>
 
 #include <fmt/format.h>
+
+#include <headrace/session.h>
 
 #include "base/log.h"
 #include "pipeline/session_core.h"
@@ -18,7 +18,8 @@ using pipeline::TicketState;
 namespace {
 
 [[noreturn]] void throw_moved(const char* what) {
-  throw Error(ErrorCode::misuse, fmt::format("this {} was moved away (submitted, taken or assigned) and holds nothing", what));
+  throw Error(ErrorCode::misuse,
+              fmt::format("this {} was moved away (submitted, taken or assigned) and holds nothing", what));
 }
 
 template <class Infos>
@@ -27,12 +28,14 @@ std::size_t index_of(const Infos& infos, std::string_view name, const char* kind
     if (infos[i].name == name) return i;
   std::string names;
   for (const auto& info : infos) names += (names.empty() ? "'" : ", '") + info.name + "'";
-  throw Error(ErrorCode::invalid_argument, fmt::format("the engine has no {} '{}'; it has {}", kind, name, names));
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("the engine has no {} '{}'; it has {}", kind, name, names));
 }
 
 }  // namespace
 
-InputLease::InputLease(std::shared_ptr<SessionCore> core, InputSlot* slot) : core_(std::move(core)), slot_(slot) {}
+InputLease::InputLease(std::shared_ptr<SessionCore> core, InputSlot* slot)
+    : core_(std::move(core)), slot_(slot) {}
 InputLease::InputLease(InputLease&& other) noexcept
     : core_(std::move(other.core_)), slot_(std::exchange(other.slot_, nullptr)) {}
 InputLease& InputLease::operator=(InputLease&& other) noexcept {
@@ -54,7 +57,8 @@ TensorView InputLease::operator[](std::string_view name) const {
   return {infos[i].dtype, slot_->shapes[i], slot_->buffers[i]->host_data()};
 }
 
-OutputLease::OutputLease(std::shared_ptr<SessionCore> core, OutputSlot* slot) : core_(std::move(core)), slot_(slot) {}
+OutputLease::OutputLease(std::shared_ptr<SessionCore> core, OutputSlot* slot)
+    : core_(std::move(core)), slot_(slot) {}
 OutputLease::OutputLease(OutputLease&& other) noexcept
     : core_(std::move(other.core_)), slot_(std::exchange(other.slot_, nullptr)) {}
 OutputLease& OutputLease::operator=(OutputLease&& other) noexcept {
@@ -77,8 +81,9 @@ ConstTensorView OutputLease::operator[](std::size_t index) const {
   if (!slot_) throw_moved("output lease");
   const auto infos = core_->engine().outputs();
   if (index >= infos.size())
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("output index {} is out of range: the engine has {} outputs", index, infos.size()));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("output index {} is out of range: the engine has {} outputs", index, infos.size()));
   return {infos[index].dtype, slot_->shapes[index], slot_->buffers[index]->host_data()};
 }
 std::uint64_t OutputLease::tag() const {
@@ -90,7 +95,8 @@ std::uint64_t OutputLease::sequence() const {
   return slot_->sequence;
 }
 
-Ticket::Ticket(std::shared_ptr<SessionCore> core, TicketState* state) : core_(std::move(core)), state_(state) {}
+Ticket::Ticket(std::shared_ptr<SessionCore> core, TicketState* state)
+    : core_(std::move(core)), state_(state) {}
 Ticket::Ticket(Ticket&& other) noexcept
     : core_(std::move(other.core_)), state_(std::exchange(other.state_, nullptr)) {}
 Ticket& Ticket::operator=(Ticket&& other) noexcept {
@@ -153,7 +159,8 @@ InputLease Session::acquire(const ShapeMap& shapes) { return InputLease(core_, c
 Ticket Session::submit(InputLease&& input, SubmitOptions options) {
   if (!input.slot_) throw_moved("input lease");
   if (input.core_ != core_)
-    throw Error(ErrorCode::misuse, "this input lease belongs to another session; submit it to the session that gave it");
+    throw Error(ErrorCode::misuse,
+                "this input lease belongs to another session; submit it to the session that gave it");
   TicketState* state = core_->submit(input.slot_, std::move(options));
   input.slot_ = nullptr;
   return Ticket(core_, state);

@@ -17,9 +17,7 @@ thread_local const SessionCore* current_worker_of = nullptr;
 
 std::int64_t now_ns() { return sched::Clock::now().time_since_epoch().count(); }
 
-Error closed() {
-  return Error(ErrorCode::misuse, "the session is closed; create a new Session to go on");
-}
+Error closed() { return Error(ErrorCode::misuse, "the session is closed; create a new Session to go on"); }
 
 }  // namespace
 
@@ -44,7 +42,8 @@ struct SessionCore::Worker {
 SessionCore::SessionCore(runtime::EngineRef engine, const SessionOptions& options)
     : engine_(std::move(engine)), options_(options) {
   if (options_.slots < 1 || options_.slots > 4096)
-    throw Error(ErrorCode::invalid_argument, fmt::format("SessionOptions::slots is {}; use 1 to 4096", options_.slots));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("SessionOptions::slots is {}; use 1 to 4096", options_.slots));
   if (options_.streams < 1 || options_.streams > 256)
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("SessionOptions::streams is {}; use 1 to 256", options_.streams));
@@ -65,8 +64,8 @@ SessionCore::SessionCore(runtime::EngineRef engine, const SessionOptions& option
     free_outputs_.push_back(outputs_.back().get());
   }
   for (int i = 0; i < options_.streams; ++i) {
-    const StreamOptions stream{.name = fmt::format("session.{}", i), .inline_execution = true,
-                               .threads = options_.threads};
+    const StreamOptions stream{
+        .name = fmt::format("session.{}", i), .inline_execution = true, .threads = options_.threads};
     workers_.push_back(std::make_unique<Worker>(engine_, engine_->device().make_stream(stream),
                                                 engine_->device().make_event()));
     workers_.back()->data.resize(engine_->inputs().size());
@@ -84,7 +83,8 @@ void SessionCore::start() {
 
 void SessionCore::close() {
   if (current_worker_of == this)
-    throw Error(ErrorCode::misuse, "a session cannot be closed from its own callback; close it on another thread");
+    throw Error(ErrorCode::misuse,
+                "a session cannot be closed from its own callback; close it on another thread");
   {
     sched::LockGuard lock(mutex_);
     closing_ = true;
@@ -106,16 +106,20 @@ InputSlot* SessionCore::acquire(const ShapeMap& shapes) {
     while (free_inputs_.empty() && !closing_) {
       if (options_.overflow == Overflow::reject) {
         ++stats_.rejected;
-        throw Error(ErrorCode::rejected,
-                    fmt::format("all {} input slots are in use (overflow policy: reject); try again when a ticket is "
-                                "ready, or raise SessionOptions::slots", options_.slots));
+        throw Error(
+            ErrorCode::rejected,
+            fmt::format("all {} input slots are in use (overflow policy: reject); try again when a ticket is "
+                        "ready, or raise SessionOptions::slots",
+                        options_.slots));
       }
-      const bool all_mine = std::all_of(inputs_.begin(), inputs_.end(),
-                                        [&](const auto& s) { return s->holder == self; });
+      const bool all_mine =
+          std::all_of(inputs_.begin(), inputs_.end(), [&](const auto& s) { return s->holder == self; });
       if (all_mine)
-        throw Error(ErrorCode::misuse,
-                    fmt::format("this thread already holds all {} input leases, so waiting for another would never "
-                                "end; submit or drop one first, or raise SessionOptions::slots", options_.slots));
+        throw Error(
+            ErrorCode::misuse,
+            fmt::format("this thread already holds all {} input leases, so waiting for another would never "
+                        "end; submit or drop one first, or raise SessionOptions::slots",
+                        options_.slots));
       input_free_.wait(lock);
     }
     if (closing_) throw closed();
@@ -187,7 +191,8 @@ TicketState* SessionCore::submit(InputSlot* slot, SubmitOptions&& options) {
 void SessionCore::prepare(const ShapeMap& shapes) {
   engine_->check_shapes(shapes);
   if (current_worker_of == this)
-    throw Error(ErrorCode::misuse, "Session::prepare cannot be called from a callback: it would wait for itself");
+    throw Error(ErrorCode::misuse,
+                "Session::prepare cannot be called from a callback: it would wait for itself");
   PrepareRequest request{.shapes = &shapes, .pending = workers_.size(), .error = nullptr};
   sched::UniqueLock lock(mutex_);
   if (closing_) throw closed();
@@ -202,7 +207,8 @@ void SessionCore::work(Worker& worker) {
   sched::UniqueLock lock(mutex_);
   for (;;) {
     work_ready_.wait(lock, [&] {
-      return !worker.requests.empty() || (queue_size_ > 0 && !free_outputs_.empty()) || (closing_ && queue_size_ == 0);
+      return !worker.requests.empty() || (queue_size_ > 0 && !free_outputs_.empty()) ||
+             (closing_ && queue_size_ == 0);
     });
     if (!worker.requests.empty()) {
       PrepareRequest& request = *worker.requests.front();
@@ -302,9 +308,11 @@ void SessionCore::finish(TicketState& state, OutputSlot* output, std::exception_
   try {
     callback(Ticket(shared_from_this(), &state));
   } catch (const std::exception& e) {
-    log(LogSeverity::error, fmt::format("a session callback threw: {}; the item's ticket is not affected", e.what()));
+    log(LogSeverity::error,
+        fmt::format("a session callback threw: {}; the item's ticket is not affected", e.what()));
   } catch (...) {
-    log(LogSeverity::error, "a session callback threw something that is not a std::exception; the item's ticket is not affected");
+    log(LogSeverity::error,
+        "a session callback threw something that is not a std::exception; the item's ticket is not affected");
   }
 }
 
@@ -347,17 +355,21 @@ bool SessionCore::ticket_ready(const TicketState& state) const {
 bool SessionCore::wait_ticket(TicketState& state, sched::Clock::time_point deadline) {
   sched::UniqueLock lock(mutex_);
   if (state.status == TicketState::Status::pending && current_worker_of == this && workers_.size() == 1)
-    throw Error(ErrorCode::misuse, "a callback of a session with one stream cannot wait for another of its tickets");
+    throw Error(ErrorCode::misuse,
+                "a callback of a session with one stream cannot wait for another of its tickets");
   const std::uint64_t self = sched::this_thread_id();
   const auto all_mine = [&] {
     return std::all_of(outputs_.begin(), outputs_.end(), [&](const auto& o) { return o->holder == self; });
   };
   while (state.status == TicketState::Status::pending) {
     if (all_mine())
-      throw Error(ErrorCode::misuse,
-                  fmt::format("this thread holds all {} output leases, so this ticket could never become ready; drop "
-                              "one first, or raise SessionOptions::slots", options_.slots));
-    if (!state.changed.wait_until(lock, deadline) && state.status == TicketState::Status::pending) return false;
+      throw Error(
+          ErrorCode::misuse,
+          fmt::format("this thread holds all {} output leases, so this ticket could never become ready; drop "
+                      "one first, or raise SessionOptions::slots",
+                      options_.slots));
+    if (!state.changed.wait_until(lock, deadline) && state.status == TicketState::Status::pending)
+      return false;
   }
   return true;
 }

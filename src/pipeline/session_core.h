@@ -1,8 +1,9 @@
 // The machinery behind Session: three pools (inputs, contexts, outputs) joined per inference.
 //
-// One mutex guards all of it; kernels run outside. A worker owns one Context, one stream and one event; it takes the
-// oldest item when an output slot is free, so that a slow reader of outputs holds outputs and never a context.
-// Every hand-over (lease to worker, worker to lease) is told to the hazard checker through base hooks.
+// One mutex guards all of it; kernels run outside. A worker owns one Context, one stream and one event; it
+// takes the oldest item when an output slot is free, so that a slow reader of outputs holds outputs and never
+// a context. Every hand-over (lease to worker, worker to lease) is told to the hazard checker through base
+// hooks.
 #pragma once
 
 #include <cstdint>

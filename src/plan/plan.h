@@ -1,8 +1,9 @@
 // The plan: pure data between build time and run time.
 //
-// Contract: a Plan holds no pointers into code and no machine code; everything a runtime needs is in it. `read_plan`
-// verifies magic, version, sizes, checksums and every index, bound and enum before it returns; a plan that passes can
-// be executed memory-safely. Weights are one 64-byte aligned blob, mapped from the file where possible.
+// Contract: a Plan holds no pointers into code and no machine code; everything a runtime needs is in it.
+// `read_plan` verifies magic, version, sizes, checksums and every index, bound and enum before it returns; a
+// plan that passes can be executed memory-safely. Weights are one 64-byte aligned blob, mapped from the file
+// where possible.
 #pragma once
 
 #include <cstddef>
@@ -26,9 +27,10 @@ enum class TensorRole : std::uint8_t { input, output, activation, weight };
 
 /// How a tensor without memory of its own lies in another tensor.
 enum class ViewKind : std::uint8_t {
-  none,     ///< owns memory
-  alias,    ///< the same bytes as `parent`: equal desc, or both dense with their elements in row-major order
-  window,   ///< a box of `parent` (same rank, parent's strides) starting at `offsets`, with this tensor's shape
+  none,    ///< owns memory
+  alias,   ///< the same bytes as `parent`: equal desc, or both dense with their elements in row-major order
+  window,  ///< a box of `parent` (same rank, parent's strides) starting at `offsets`, with this tensor's
+           ///< shape
 };
 
 struct PlanTensor {
@@ -37,11 +39,11 @@ struct PlanTensor {
   DType dtype = DType::f32;
   Dims shape;
   Layout layout = Layout::plain;
-  std::string format;                    ///< of packed weights
+  std::string format;                                 ///< of packed weights
   std::uint64_t weight_offset = 0, weight_bytes = 0;  ///< role weight: range of Plan::weights
   ViewKind view = ViewKind::none;
-  std::int32_t parent = -1;              ///< index of the tensor this one is a view of (may be a view itself; no cycles)
-  Dims offsets;                          ///< window: start per axis
+  std::int32_t parent = -1;  ///< index of the tensor this one is a view of (may be a view itself; no cycles)
+  Dims offsets;              ///< window: start per axis
   friend bool operator==(const PlanTensor&, const PlanTensor&) = default;
 };
 
@@ -75,8 +77,8 @@ struct ProfileRange {
 using Profile = std::vector<ProfileRange>;
 
 struct Plan {
-  std::string device;        ///< backend name: "cpu", "reference"
-  std::string device_model;  ///< Device::model() of the machine it was tuned on
+  std::string device;                             ///< backend name: "cpu", "reference"
+  std::string device_model;                       ///< Device::model() of the machine it was tuned on
   std::map<std::string, std::string> provenance;  ///< model file name, its hash, headrace version, options
   ShapeProgram shapes;
   std::vector<PlanTensor> tensors;
@@ -90,21 +92,24 @@ struct Plan {
 
 /// Largest plan tensors/steps/etc. that read_plan accepts, and the memory the caller allows.
 struct PlanLimits {
-  std::uint64_t memory_budget_bytes = UINT64_MAX;  ///< weights of the plan (activations are checked at prepare)
+  std::uint64_t memory_budget_bytes =
+      UINT64_MAX;  ///< weights of the plan (activations are checked at prepare)
 };
 
 /// Deterministic bytes: equal plans give equal bytes.
 std::vector<std::byte> write_plan(const Plan& plan);
 void save_plan(const Plan& plan, const std::string& path);  ///< atomic: temporary file, then rename
 /// `bytes` must be 64-byte aligned for zero-copy weights, else they are copied. `owner` keeps them alive.
-Plan read_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const PlanLimits& limits = {});
+Plan read_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+               const PlanLimits& limits = {});
 Plan load_plan(const std::string& path, const PlanLimits& limits = {});
-/// Semantic checks beyond the file format: indices, op records against tensors (arity), views, shapes, profiles.
-/// Throws Error(invalid_plan). read_plan calls it.
+/// Semantic checks beyond the file format: indices, op records against tensors (arity), views, shapes,
+/// profiles. Throws Error(invalid_plan). read_plan calls it.
 void verify_plan(const Plan& plan);
 
-/// --- memory plan -------------------------------------------------------------------------------------------------
-/// Offsets in one arena by liveness: greedy by size, best fit. Deterministic.
+/// --- memory plan
+/// ------------------------------------------------------------------------------------------------- Offsets
+/// in one arena by liveness: greedy by size, best fit. Deterministic.
 struct MemoryRequest {
   std::uint64_t size_bytes = 0;
   std::int32_t first_step = 0, last_step = 0;  ///< inclusive life

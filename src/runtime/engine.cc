@@ -15,6 +15,13 @@
 namespace headrace::runtime {
 namespace {
 
+/// Text from a plan, safe to print.
+std::string printable(std::string text) {
+  for (char& c : text)
+    if (c < ' ' || c > '~') c = '?';
+  return text;
+}
+
 std::string_view backend_of(std::string_view device) { return device.substr(0, device.find(':')); }
 
 const Tactic* find_tactic(const Backend* backend, std::string_view id) {
@@ -71,9 +78,8 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
   state.backend = backend;
   state.device = backend->make_device(device);
   if (options.check_hazards)
-    state.device = make_hazard_checker(state.device, [log = state.hazards](const Hazard& hazard) {
-      log->add(to_string(hazard));
-    });
+    state.device = make_hazard_checker(
+        state.device, [log = state.hazards](const Hazard& hazard) { log->add(to_string(hazard)); });
   if (state.device->unified_memory()) state.reference = registry.find("reference");
   state.threads = options.threads > 0 ? options.threads : usable_cores();
   state.memory_budget_bytes = options.memory_budget_bytes;
@@ -102,8 +108,9 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
   for (std::size_t i = 0; i < symbols.size(); ++i)
     if (symbols[i].sources.front().kind == SymbolSource::value) state.value_symbols.push_back(i);
   if (plan->device_model != state.device->model())
-    log(LogSeverity::warning, "the plan was tuned on '", plan->device_model, "', this machine is '",
-        state.device->model(), "': it runs, but may be slower than a plan built here");
+    log(LogSeverity::warning, "the plan was tuned on '", printable(plan->device_model),
+        "', this machine is '", state.device->model(),
+        "': it runs, but may be slower than a plan built here");
   state.weights = upload_weights(*state.device, *plan);
   state.plan = std::move(plan);
   return engine;

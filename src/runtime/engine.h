@@ -1,9 +1,9 @@
 // Engine and Context: a plan made executable.
 //
-// Engine: immutable after creation, shared between threads; holds device, weights, and one bounded kernel cache.
-// Context: bindings, activations and prepared shape keys over one Engine; one host thread at a time (checked: a second
-// thread gets Error(misuse)). `prepare` does all lazy work for a shape key (resolved shapes, arena offsets, kernels);
-// `enqueue` neither allocates, compiles, plans nor synchronises.
+// Engine: immutable after creation, shared between threads; holds device, weights, and one bounded kernel
+// cache. Context: bindings, activations and prepared shape keys over one Engine; one host thread at a time
+// (checked: a second thread gets Error(misuse)). `prepare` does all lazy work for a shape key (resolved
+// shapes, arena offsets, kernels); `enqueue` neither allocates, compiles, plans nor synchronises.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,12 @@ namespace headrace::runtime {
 struct IoInfo {
   std::string name;
   DType dtype = DType::f32;
-  Dims shape;             ///< symbolic; Engine::plan().shapes prints it
+  Dims shape;  ///< symbolic; Engine::plan().shapes prints it
 };
 
 struct EngineOptions {
-  std::string device;      ///< "", or a device string that must match the plan's backend
-  int threads = 0;         ///< 0: all usable cores
+  std::string device;  ///< "", or a device string that must match the plan's backend
+  int threads = 0;     ///< 0: all usable cores
   std::uint64_t memory_budget_bytes = UINT64_MAX;
   bool check_hazards = false;  ///< wraps the device in the hazard checker
   std::size_t kernel_cache_entries = 4096;
@@ -76,16 +76,19 @@ class Context {
   ~Context();
   Context(Context&&) noexcept;
 
-  /// All lazy work for these input shapes (and, for inputs that shape arithmetic reads, their values: `host_values`,
-  /// by input name). Returns the same object again for the same key. Bounded LRU of keys.
-  const Prepared& prepare(const ShapeMap& shapes, const std::map<std::string, HostTensor, std::less<>>& host_values = {});
-  /// Binds memory (of at least the prepared sizes) for the next enqueues; kept alive until replaced and executed.
+  /// All lazy work for these input shapes (and, for inputs that shape arithmetic reads, their values:
+  /// `host_values`, by input name). Returns the same object again for the same key. Bounded LRU of keys.
+  const Prepared& prepare(const ShapeMap& shapes,
+                          const std::map<std::string, HostTensor, std::less<>>& host_values = {});
+  /// Binds memory (of at least the prepared sizes) for the next enqueues; kept alive until replaced and
+  /// executed.
   void bind_input(std::size_t index, BufferRef buffer, std::size_t offset = 0);
   void bind_output(std::size_t index, BufferRef buffer, std::size_t offset = 0);
-  /// Enqueues the key prepared last. `input_consumed`, if given, is recorded after the last step that reads an input.
-  /// `done` is recorded at the end. Error(misuse) when something is unprepared or unbound.
+  /// Enqueues the key prepared last. `input_consumed`, if given, is recorded after the last step that reads
+  /// an input. `done` is recorded at the end. Error(misuse) when something is unprepared or unbound.
   void enqueue(Stream& stream, Event& done, Event* input_consumed = nullptr);
-  /// Runs step by step on an inline stream with timing (median of `repeats`): for bench --profile and inspect.
+  /// Runs step by step on an inline stream with timing (median of `repeats`): for bench --profile and
+  /// inspect.
   std::vector<StepTime> profile_steps(Stream& stream, int repeats);
   const Engine& engine() const;
 

@@ -12,7 +12,8 @@ namespace headrace::runtime {
 
 using HostValues = std::map<std::string, HostTensor, std::less<>>;
 
-/// True when shape arithmetic of the plan reads the values of some input (Reshape's shape given at run time, ...).
+/// True when shape arithmetic of the plan reads the values of some input (Reshape's shape given at run time,
+/// ...).
 bool reads_input_values(const Plan& plan);
 
 /// Copies of those inputs' values: what Context::prepare takes. `data[i]` is input i, dense, of `shapes[i]`.

@@ -1,7 +1,7 @@
 // The commands in their right use: build -> run -> inspect -> bench -> verify on a model that the test makes.
-#include <cmath>
-
 #include "cli/cli_test.h"
+
+#include <cmath>
 
 namespace headrace::test {
 namespace {
@@ -22,13 +22,14 @@ TEST_F(Cli, RunComputesTheModel) {
   for (const std::string device : {"cpu", "reference"}) {
     const std::string plan = build_small({"--device", device});
     const std::vector<float> x = weights(3 * 108, 9);
-    const CommandResult r =
-        headrace({"run", plan, "--input", "x=" + save_f32("x.npy", {3, 3, 6, 6}, x), "--output", path("deep/out")});
+    const CommandResult r = headrace(
+        {"run", plan, "--input", "x=" + save_f32("x.npy", {3, 3, 6, 6}, x), "--output", path("deep/out")});
     ASSERT_EQ(r.exit_code, 0) << r.err;
     const Tensor y = load_npy(path("deep/out/y.npy"));
     ASSERT_EQ(y.shape(), (Shape{3, 5}));
     const std::vector<double> expected = SmallModel().evaluate(x, 3);
-    for (std::size_t i = 0; i < 15; ++i) EXPECT_NEAR(y.as<float>()[i], expected[i], 1e-5) << device << " " << i;
+    for (std::size_t i = 0; i < 15; ++i)
+      EXPECT_NEAR(y.as<float>()[i], expected[i], 1e-5) << device << " " << i;
   }
 }
 
@@ -72,7 +73,8 @@ TEST_F(Cli, BuildJson) {
 
 TEST_F(Cli, BuildVerboseListsLayersAndReasons) {
   write_all(path("small.onnx"), SmallModel().onnx());
-  const CommandResult r = headrace({"build", path("small.onnx"), "-o", path("small.plan"), "-v", "--opt-level", "0"});
+  const CommandResult r =
+      headrace({"build", path("small.onnx"), "-o", path("small.plan"), "-v", "--opt-level", "0"});
   ASSERT_EQ(r.exit_code, 0) << r.err;
   EXPECT_THAT(r.out, testing::ContainsRegex("(cpu|reference)\\.[a-z0-9_.]+ +[Cc]onv"));
 }
@@ -118,7 +120,8 @@ TEST_F(Cli, InspectShowsAnOnnxModel) {
 
 TEST_F(Cli, BenchJson) {
   const std::string plan = build_small();
-  const Json json = json_of({"bench", plan, "--batch", "2", "--iterations", "20", "--streams", "2", "--profile", "--check-hazards"});
+  const Json json = json_of({"bench", plan, "--batch", "2", "--iterations", "20", "--streams", "2",
+                             "--profile", "--check-hazards"});
   EXPECT_EQ(json["latency_ms"]["n"], 20);
   EXPECT_GT(json["latency_ms"]["min"], 0);
   EXPECT_LE(json["latency_ms"]["min"], json["latency_ms"]["median"]);
@@ -149,7 +152,8 @@ TEST_F(Cli, VerifyAgreesWithTheReferenceLayerByLayer) {
 }
 
 TEST_F(Cli, VerifyFailsWhenTheToleranceIsTooSmall) {
-  // A single float's rounding is more than 1e-30 of the scale: some output must differ from the double-free reference.
+  // A single float's rounding is more than 1e-30 of the scale: some output must differ from the double-free
+  // reference.
   write_all(path("small.onnx"), SmallModel().onnx());
   const CommandResult r = headrace({"verify", path("small.onnx"), "--batch", "64", "--tolerance", "1e-30"});
   EXPECT_EQ(r.exit_code, 11) << r.out;
@@ -160,14 +164,16 @@ TEST_F(Cli, EnvJson) {
   const Json json = json_of({"env"});
   EXPECT_EQ(json["headrace"], std::string(version()));
   EXPECT_GT(json["cores"], 0);
-  EXPECT_THAT(json["onnx_operators"].get<std::vector<std::string>>(), testing::IsSupersetOf({"Conv", "Gemm", "Relu", "Flatten"}));
+  EXPECT_THAT(json["onnx_operators"].get<std::vector<std::string>>(),
+              testing::IsSupersetOf({"Conv", "Gemm", "Relu", "Flatten"}));
 }
 
 TEST_F(Cli, SameModelSamePlanBytes) {
   const std::string first = read_all(build_small());
   EXPECT_EQ(read_all(build_small()), first);
   // With timing: the cache decides, and what it does not know it learns once.
-  const std::vector<std::string> timed = {"build", path("small.onnx"), "-o", path("t.plan"), "--timing-cache", path("cache")};
+  const std::vector<std::string> timed = {"build",        path("small.onnx"), "-o",
+                                          path("t.plan"), "--timing-cache",   path("cache")};
   ASSERT_EQ(headrace(timed).exit_code, 0);
   EXPECT_GT(fs::file_size(path("cache")), 0u);
   const std::string by_time = read_all(path("t.plan")), cache = read_all(path("cache"));

@@ -1,7 +1,8 @@
 // Runs the headrace binary as a process of its own and keeps what it said.
 //
-// Use: struct MyTest : CliTest {};  CommandResult r = headrace({"run", plan, "--seed", "1"});  EXPECT_EQ(r.exit_code, 0);
-// Contract: every test has a fresh folder, removed at its end. A process that a signal ended has the exit code 128 + signal.
+// Use: struct MyTest : CliTest {};  CommandResult r = headrace({"run", plan, "--seed", "1"});
+// EXPECT_EQ(r.exit_code, 0); Contract: every test has a fresh folder, removed at its end. A process that a
+// signal ended has the exit code 128 + signal.
 #pragma once
 
 #include <cstdlib>
@@ -12,13 +13,14 @@
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <headrace/headrace.h>
 #include <nlohmann/json.hpp>
-#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <headrace/headrace.h>
 
 #include "support/onnx_writer.h"
 
@@ -59,17 +61,19 @@ struct SmallModel {
   std::vector<float> conv_w = weights(4 * 3 * 3 * 3, 1), conv_b = weights(4, 2);
   std::vector<float> gemm_w = weights(5 * 144, 3), gemm_b = weights(5, 4);
 
-  std::string onnx() const {
+  std::string onnx(bool with_relu = true) const {
     OnnxWriter w;
     w.input("x", kOnnxFloat, {"N", 3, 6, 6});
     w.initializer("conv_w", kOnnxFloat, {4, 3, 3, 3}, conv_w);
     w.initializer("conv_b", kOnnxFloat, {4}, conv_b);
     w.initializer("gemm_w", kOnnxFloat, {5, 144}, gemm_w);
     w.initializer("gemm_b", kOnnxFloat, {5}, gemm_b);
-    w.node("Conv", {"x", "conv_w", "conv_b"}, {"conv"},
-           {{"kernel_shape", std::vector<std::int64_t>{3, 3}}, {"pads", std::vector<std::int64_t>{1, 1, 1, 1}}}, "conv1");
-    w.node("Relu", {"conv"}, {"relu"}, {}, "relu1");
-    w.node("Flatten", {"relu"}, {"flat"}, {{"axis", std::int64_t{1}}}, "flatten1");
+    w.node(
+        "Conv", {"x", "conv_w", "conv_b"}, {"conv"},
+        {{"kernel_shape", std::vector<std::int64_t>{3, 3}}, {"pads", std::vector<std::int64_t>{1, 1, 1, 1}}},
+        "conv1");
+    if (with_relu) w.node("Relu", {"conv"}, {"relu"}, {}, "relu1");
+    w.node("Flatten", {with_relu ? "relu" : "conv"}, {"flat"}, {{"axis", std::int64_t{1}}}, "flatten1");
     w.node("Gemm", {"flat", "gemm_w", "gemm_b"}, {"y"}, {{"transB", std::int64_t{1}}}, "gemm1");
     w.output("y", kOnnxFloat, {"N", 5});
     return w.model();
@@ -89,8 +93,9 @@ struct SmallModel {
                 for (int v = 0; v < 3; ++v) {
                   const int a = i + u - 1, b = j + v - 1;
                   if (a < 0 || a > 5 || b < 0 || b > 5) continue;
-                  sum += static_cast<double>(conv_w[static_cast<std::size_t>(((m * 3 + c) * 3 + u) * 3 + v)]) *
-                         static_cast<double>(x[static_cast<std::size_t>(((n * 3 + c) * 6 + a) * 6 + b)]);
+                  sum +=
+                      static_cast<double>(conv_w[static_cast<std::size_t>(((m * 3 + c) * 3 + u) * 3 + v)]) *
+                      static_cast<double>(x[static_cast<std::size_t>(((n * 3 + c) * 6 + a) * 6 + b)]);
                 }
             maps[static_cast<std::size_t>((m * 6 + i) * 6 + j)] = std::max(sum, 0.0);
           }
@@ -146,7 +151,8 @@ class CliTest : public testing::Test {
   /// Writes the model and builds it with a batch of 1 to 4.
   std::string build_small(const std::vector<std::string>& more = {}) const {
     write_all(path("small.onnx"), SmallModel().onnx());
-    std::vector<std::string> arguments = {"build", path("small.onnx"), "-o", path("small.plan"), "--profile", "*=1:2:4", "--opt-level", "0"};
+    std::vector<std::string> arguments = {"build",     path("small.onnx"), "-o",          path("small.plan"),
+                                          "--profile", "*=1:2:4",          "--opt-level", "0"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const CommandResult r = headrace(arguments);
     EXPECT_EQ(r.exit_code, 0) << r.err;
@@ -154,7 +160,8 @@ class CliTest : public testing::Test {
   }
 
   /// Fails with this code, says `message` on stderr, in one error line that is no internal error.
-  void expect_failure(const std::vector<std::string>& arguments, int exit_code, const std::string& message) const {
+  void expect_failure(const std::vector<std::string>& arguments, int exit_code,
+                      const std::string& message) const {
     const CommandResult r = headrace(arguments);
     EXPECT_EQ(r.exit_code, exit_code) << r.err;
     EXPECT_THAT(r.err, HasSubstr(message));

@@ -11,7 +11,8 @@ struct CliUsage : CliTest {};
 TEST_F(CliUsage, HelpNamesEveryCommandAndExitCode) {
   const CommandResult r = headrace({"--help"});
   EXPECT_EQ(r.exit_code, 0);
-  for (const std::string& command : kCommands) EXPECT_THAT(r.out, HasSubstr("\n  " + command + " ")) << command;
+  for (const std::string& command : kCommands)
+    EXPECT_THAT(r.out, HasSubstr("\n  " + command + " ")) << command;
   EXPECT_THAT(r.out, HasSubstr("Exit codes: 0 done; 1 internal error; 2 wrong flags"));
   EXPECT_THAT(r.out, testing::Not(HasSubstr("node-test"))) << "a command for tests, hidden";
   EXPECT_EQ(r.err, "");
@@ -96,8 +97,8 @@ TEST_F(CliUsage, WrongValuesSayWhatIsExpected) {
 TEST_F(CliUsage, RepeatedOptionsTakeOneValueEach) {
   // `--profile A model` must not swallow the model.
   write_all(path("small.onnx"), SmallModel().onnx());
-  const CommandResult r =
-      headrace({"build", "--opt-level", "0", "--profile", "*=1:2:4", path("small.onnx"), "-o", path("a.plan")});
+  const CommandResult r = headrace(
+      {"build", "--opt-level", "0", "--profile", "*=1:2:4", path("small.onnx"), "-o", path("a.plan")});
   EXPECT_EQ(r.exit_code, 0) << r.err;
   EXPECT_TRUE(fs::exists(path("a.plan")));
 }
@@ -108,7 +109,8 @@ TEST_F(CliUsage, BatchOfAModelWithoutDynamicBatchIsAnError) {
   w.node("Relu", {"x"}, {"y"});
   w.output("y", kOnnxFloat, {2, 3});
   write_all(path("fixed.onnx"), w.model());
-  ASSERT_EQ(headrace({"build", path("fixed.onnx"), "-o", path("fixed.plan"), "--opt-level", "0"}).exit_code, 0);
+  ASSERT_EQ(headrace({"build", path("fixed.onnx"), "-o", path("fixed.plan"), "--opt-level", "0"}).exit_code,
+            0);
   expect_failure({"bench", path("fixed.plan"), "--batch", "4"}, 3, "--batch does not apply");
   expect_failure({"run", path("fixed.plan"), "--seed", "1", "--batch", "4"}, 3, "--batch does not apply");
 }

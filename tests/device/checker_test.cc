@@ -1,9 +1,10 @@
 // The hazard checker: what is ordered is silent, what is not is named.
+#include "device/checker.h"
+
 #include <gtest/gtest.h>
 
 #include "base/hooks.h"
 #include "base/sched.h"
-#include "device/checker.h"
 #include "device/host_device.h"
 
 namespace headrace {
@@ -22,15 +23,17 @@ class NamedKernel final : public Kernel {
 class CheckerTest : public testing::Test {
  protected:
   std::vector<Hazard> found;
-  std::shared_ptr<HazardChecker> device = make_hazard_checker(
-      make_host_device({.kind = "reference", .model = "", .threads = 1}), [this](const Hazard& h) { found.push_back(h); });
+  std::shared_ptr<HazardChecker> device =
+      make_hazard_checker(make_host_device({.kind = "reference", .model = "", .threads = 1}),
+                          [this](const Hazard& h) { found.push_back(h); });
   std::unique_ptr<Stream> upload = device->make_stream({.name = "upload"});
   std::unique_ptr<Stream> compute = device->make_stream({.name = "compute"});
   BufferRef buffer = device->allocate(256, MemoryKind::host, MemoryUse::io);
   EventRef event = device->make_event(), consumed = device->make_event();
   NamedKernel produce{"produce"}, consume{"consume"}, look{"look"};
 
-  void run(Stream& stream, const Kernel& kernel, Access access, std::size_t begin = 0, std::size_t size = 256) {
+  void run(Stream& stream, const Kernel& kernel, Access access, std::size_t begin = 0,
+           std::size_t size = 256) {
     const Operand operand[1] = {{buffer.get(), begin, size, access}};
     stream.launch(kernel, operand, {});
   }
@@ -57,7 +60,8 @@ TEST_F(CheckerTest, MissingWaitIsNamedExactly) {
   EXPECT_EQ(found[0].begin, 64u);
   EXPECT_EQ(found[0].end, 192u);
   EXPECT_EQ(to_string(found[0]),
-            "'produce' on stream 'upload' (writes) and 'consume' on stream 'compute' (reads) are not ordered: bytes "
+            "'produce' on stream 'upload' (writes) and 'consume' on stream 'compute' (reads) are not "
+            "ordered: bytes "
             "[64, 192) of buffer 1 (io, 256 bytes); let one wait for an event recorded after the other");
 }
 

@@ -1,11 +1,11 @@
 // One suite for every Device: memory, events, streams, failures. A device enters by a line in `devices()`.
-#include <gtest/gtest.h>
-
 #include <array>
 #include <atomic>
 #include <cstring>
 #include <functional>
 #include <numeric>
+
+#include <gtest/gtest.h>
 
 #include "base/sched.h"
 #include "device/checker.h"
@@ -22,7 +22,8 @@ struct Kind {
 };
 std::vector<Kind> devices() {
   return {{"host", [] { return make_host_device({.kind = "reference", .model = "", .threads = 1}); }},
-          {"checked_host", [] { return make_checked_device(make_host_device({.kind = "cpu", .model = "", .threads = 2})); }}};
+          {"checked_host",
+           [] { return make_checked_device(make_host_device({.kind = "cpu", .model = "", .threads = 2})); }}};
 }
 
 /// A kernel from a function.
@@ -30,7 +31,9 @@ class TestKernel final : public Kernel {
  public:
   using Body = std::function<void(std::span<std::byte* const>, std::byte*)>;
   explicit TestKernel(Body body) : body_(std::move(body)) {}
-  void launch(NativeStream, std::span<std::byte* const> data, std::byte* workspace) const override { body_(data, workspace); }
+  void launch(NativeStream, std::span<std::byte* const> data, std::byte* workspace) const override {
+    body_(data, workspace);
+  }
   std::string_view name() const override { return "test"; }
 
  private:
@@ -41,7 +44,10 @@ class TestKernel final : public Kernel {
 class Gate {
  public:
   void open() {
-    { sched::LockGuard lock(mutex_); open_ = true; }
+    {
+      sched::LockGuard lock(mutex_);
+      open_ = true;
+    }
     changed_.notify_all();
   }
   void pass() {
@@ -73,7 +79,9 @@ struct Case {
 class DeviceTest : public testing::TestWithParam<Case> {
  protected:
   DeviceRef device = GetParam().kind.make();
-  std::unique_ptr<Stream> stream() { return device->make_stream({.name = "s", .inline_execution = GetParam().inline_execution}); }
+  std::unique_ptr<Stream> stream() {
+    return device->make_stream({.name = "s", .inline_execution = GetParam().inline_execution});
+  }
   BufferRef buffer(std::size_t size) { return device->allocate(size, MemoryKind::host, MemoryUse::io); }
   static Operand all(const BufferRef& b, Access access) { return {b.get(), 0, b->size_bytes(), access}; }
 };
@@ -146,8 +154,14 @@ TEST_P(DeviceTest, OperandOutsideItsBufferIsMisuse) {
   const TestKernel nothing([](auto, std::byte*) {});
   const Operand outside[1] = {{a.get(), 4, 5, Access::read}};
   EXPECT_EQ(code_of([&] { s->launch(nothing, outside, {}); }), ErrorCode::misuse);
-  EXPECT_EQ(code_of([&] { s->copy({a.get(), 0, 4, Access::write}, {a.get(), 4, 3, Access::read}); }), ErrorCode::misuse);
-  EXPECT_EQ(code_of([&] { s->copy({a.get(), 0, 4, Access::write}, {a.get(), 3, 4, Access::read}); }), ErrorCode::misuse);
+  EXPECT_EQ(code_of([&] {
+              s->copy({a.get(), 0, 4, Access::write}, {a.get(), 4, 3, Access::read});
+            }),
+            ErrorCode::misuse);
+  EXPECT_EQ(code_of([&] {
+              s->copy({a.get(), 0, 4, Access::write}, {a.get(), 3, 4, Access::read});
+            }),
+            ErrorCode::misuse);
 }
 
 TEST_P(DeviceTest, CopiesInStreamOrder) {
@@ -249,7 +263,8 @@ TEST_P(DeviceTest, StreamsAreOrderedByEvents) {
   }
   const Operand operand[1] = {all(value, Access::read_write)};
   for (int i = 0; i < kStreams * kRounds; ++i) {  // each stream waits for the one before it
-    const auto me = static_cast<std::size_t>(i % kStreams), before = static_cast<std::size_t>((i + kStreams - 1) % kStreams);
+    const auto me = static_cast<std::size_t>(i % kStreams),
+               before = static_cast<std::size_t>((i + kStreams - 1) % kStreams);
     if (i > 0) streams[me]->wait(*events[before]);
     streams[me]->launch(increment, operand, {});
     streams[me]->record(*events[me]);
@@ -273,7 +288,10 @@ TEST_P(DeviceTest, InlineRunsAtOnceAndWorkerDoesNot) {
   Gate gate;
   bool ran = false;
   if (GetParam().inline_execution) gate.open();
-  const TestKernel kernel([&](auto, std::byte*) { gate.pass(); ran = true; });
+  const TestKernel kernel([&](auto, std::byte*) {
+    gate.pass();
+    ran = true;
+  });
   auto s = stream();
   EventRef done = device->make_event();
   s->launch(kernel, {}, {});
@@ -288,7 +306,8 @@ TEST_P(DeviceTest, InlineRunsAtOnceAndWorkerDoesNot) {
 TEST_P(DeviceTest, AnEventRecordedAgainMeansTheNewRecord) {
   if (GetParam().inline_execution) GTEST_SKIP() << "an inline stream has no work in flight";
   Gate first, second;
-  const TestKernel one([&](auto, std::byte*) { first.pass(); }), two([&](auto, std::byte*) { second.pass(); });
+  const TestKernel one([&](auto, std::byte*) { first.pass(); }),
+      two([&](auto, std::byte*) { second.pass(); });
   auto s = stream();
   EventRef event = device->make_event();
   s->launch(one, {}, {});
@@ -315,7 +334,8 @@ INSTANTIATE_TEST_SUITE_P(Every, DeviceTest, testing::ValuesIn(cases()), [](const
 TEST(HostDevice, KeepsToItsBudget) {
   DeviceRef device = make_host_device({.kind = "cpu", .model = "", .threads = 1, .budget_bytes = 1000});
   BufferRef a = device->allocate(600, MemoryKind::host, MemoryUse::weights);
-  EXPECT_EQ(code_of([&] { device->allocate(401, MemoryKind::host, MemoryUse::weights); }), ErrorCode::out_of_memory);
+  EXPECT_EQ(code_of([&] { device->allocate(401, MemoryKind::host, MemoryUse::weights); }),
+            ErrorCode::out_of_memory);
   a.reset();
   EXPECT_NO_THROW(device->allocate(1000, MemoryKind::host, MemoryUse::weights));
 }

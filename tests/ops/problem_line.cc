@@ -53,14 +53,19 @@ ProblemLine parse(const std::string& text) {
   std::istringstream options(bar == std::string::npos ? "" : text.substr(bar + 1));
   for (std::string word; options >> word;) {
     const std::size_t equal = word.find('=');
-    const std::string key = word.substr(0, equal), value = equal == std::string::npos ? "" : word.substr(equal + 1);
-    if (key == "expect") line.expect = value;
-    else if (key == "dst") destination = value;
-    else if (key == "tolerance") line.tolerance = std::stod(value);
+    const std::string key = word.substr(0, equal),
+                      value = equal == std::string::npos ? "" : word.substr(equal + 1);
+    if (key == "expect")
+      line.expect = value;
+    else if (key == "dst")
+      destination = value;
+    else if (key == "tolerance")
+      line.tolerance = std::stod(value);
     else if (key == "range") {
       line.low = std::stod(value);
       line.high = std::stod(value.substr(value.find(':') + 1));
-    } else throw Error(ErrorCode::invalid_argument, "unknown option '" + word + "'");
+    } else
+      throw Error(ErrorCode::invalid_argument, "unknown option '" + word + "'");
   }
 
   std::string graph_text;
@@ -71,12 +76,14 @@ ProblemLine parse(const std::string& text) {
   for (std::size_t i = 0; i < types.size(); ++i) {
     const ValueType& type = inputs.value(inputs.inputs()[i]).type;
     sources.push_back(type);
-    line.problem.srcs.push_back(with_suffix(TensorDesc::dense(type.dtype, to_shape(type.shape)), suffixes[i]));
+    line.problem.srcs.push_back(
+        with_suffix(TensorDesc::dense(type.dtype, to_shape(type.shape)), suffixes[i]));
   }
   line.problem.op = parse_op(body.substr(0, close + 1), types);
   ShapeProgram program;
   for (const ValueType& type : infer_types(line.problem.op, sources, program))
-    line.problem.dsts.push_back(with_suffix(TensorDesc::dense(type.dtype, to_shape(type.shape)), destination));
+    line.problem.dsts.push_back(
+        with_suffix(TensorDesc::dense(type.dtype, to_shape(type.shape)), destination));
   return line;
 }
 

@@ -1,11 +1,11 @@
-// The reference kernels against expected values that numpy and ONNX's Python reference computed (golden.txt), on dense
-// tensors and on strided ones.
-#include <gtest/gtest.h>
-
+// The reference kernels against expected values that numpy and ONNX's Python reference computed (golden.txt),
+// on dense tensors and on strided ones.
 #include <cmath>
 #include <fstream>
 #include <map>
 #include <sstream>
+
+#include <gtest/gtest.h>
 
 #include "ops/problem_line.h"
 
@@ -25,9 +25,9 @@ HostTensor parse_tensor(const std::string& text, std::string& type) {
   static_cast<void>(carrier);  // checks the type's text
   const std::size_t bracket = type.find('[');
   static const std::map<std::string, DType> dtypes = {
-      {"f32", DType::f32}, {"f16", DType::f16}, {"f64", DType::f64}, {"i8", DType::i8},   {"i16", DType::i16},
-      {"i32", DType::i32}, {"i64", DType::i64}, {"u8", DType::u8},   {"u16", DType::u16}, {"u32", DType::u32},
-      {"u64", DType::u64}, {"bool", DType::boolean}};
+      {"f32", DType::f32}, {"f16", DType::f16}, {"f64", DType::f64}, {"i8", DType::i8},
+      {"i16", DType::i16}, {"i32", DType::i32}, {"i64", DType::i64}, {"u8", DType::u8},
+      {"u16", DType::u16}, {"u32", DType::u32}, {"u64", DType::u64}, {"bool", DType::boolean}};
   Shape shape;
   std::string extents = type.substr(bracket + 1, type.size() - bracket - 2);
   if (extents != "scalar") {
@@ -38,9 +38,12 @@ HostTensor parse_tensor(const std::string& text, std::string& type) {
   HostTensor tensor(dtypes.at(type.substr(0, bracket)), shape);
   std::int64_t i = 0;
   for (std::string word; words >> word; ++i) {
-    if (is_float(tensor.dtype())) tensor.set_double(i, std::stod(word));
-    else if (tensor.dtype() == DType::u64) tensor.set_int(i, static_cast<std::int64_t>(std::stoull(word)));
-    else tensor.set_int(i, std::stoll(word));
+    if (is_float(tensor.dtype()))
+      tensor.set_double(i, std::stod(word));
+    else if (tensor.dtype() == DType::u64)
+      tensor.set_int(i, static_cast<std::int64_t>(std::stoull(word)));
+    else
+      tensor.set_int(i, std::stoll(word));
   }
   if (i != tensor.elements()) throw Error(ErrorCode::invalid_argument, "wrong number of values: " + text);
   return tensor;
@@ -52,9 +55,12 @@ std::vector<Golden> read_goldens() {
   std::string type;
   for (std::string line; std::getline(file, line);) {
     const std::size_t blank = line.find(' ');
-    const std::string key = line.substr(0, blank), rest = blank == std::string::npos ? "" : line.substr(blank + 1);
-    if (key == "test") goldens.push_back({.name = rest});
-    else if (key == "op") goldens.back().op = rest;
+    const std::string key = line.substr(0, blank),
+                      rest = blank == std::string::npos ? "" : line.substr(blank + 1);
+    if (key == "test")
+      goldens.push_back({.name = rest});
+    else if (key == "op")
+      goldens.back().op = rest;
     else if (key == "in") {
       goldens.back().inputs.push_back(parse_tensor(rest, type));
       goldens.back().input_types.push_back(type);
@@ -75,8 +81,10 @@ void expect_close(const HostTensor& have, const HostTensor& want) {
       continue;
     }
     const double a = have.at_double(i), b = want.at_double(i);
-    if (std::isnan(b) || std::isinf(b)) ASSERT_TRUE(std::isnan(b) ? std::isnan(a) : a == b) << "element " << i << ": " << a;
-    else ASSERT_NEAR(a, b, tolerance * std::max(1.0, std::abs(b))) << "element " << i;
+    if (std::isnan(b) || std::isinf(b))
+      ASSERT_TRUE(std::isnan(b) ? std::isnan(a) : a == b) << "element " << i << ": " << a;
+    else
+      ASSERT_NEAR(a, b, tolerance * std::max(1.0, std::abs(b))) << "element " << i;
   }
 }
 
@@ -104,7 +112,8 @@ TEST(ReferenceBackend, HasATacticForEveryOperatorButCustom) {
 
 TEST(ReferenceBackend, RefusesShapesThatTheRuleDoesNotGive) {
   const Backend backend = make_reference_backend();
-  Problem problem{Concat{.axis = 0}, {TensorDesc::dense(DType::f32, {2, 2})}, {TensorDesc::dense(DType::f32, {1, 2})}};
+  Problem problem{
+      Concat{.axis = 0}, {TensorDesc::dense(DType::f32, {2, 2})}, {TensorDesc::dense(DType::f32, {1, 2})}};
   for (const auto& tactic : backend.tactics) {
     if (tactic->id() == "reference.concat") {
       EXPECT_THROW(static_cast<void>(tactic->make(problem, {})), Error);

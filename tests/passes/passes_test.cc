@@ -1,7 +1,7 @@
-// Text tests of passes. tests/passes/NAME.txt holds cases for the pass NAME (all.txt: every pass, to the fixed point):
-// a graph, a line `----`, the expected graph; cases are separated by a line `====`. For each case the result must
-// print as expected, be valid, stay as it is when the pass runs again, and compute the same numbers as before.
-// `headrace_tests_passes --bless` rewrites the expected graphs.
+// Text tests of passes. tests/passes/NAME.txt holds cases for the pass NAME (all.txt: every pass, to the
+// fixed point): a graph, a line `----`, the expected graph; cases are separated by a line `====`. For each
+// case the result must print as expected, be valid, stay as it is when the pass runs again, and compute the
+// same numbers as before. `headrace_tests_passes --bless` rewrites the expected graphs.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -91,7 +91,8 @@ std::vector<HostTensor> compute(const Graph& graph) {
     std::vector<const HostTensor*> inputs;
     for (const ValueId in : node.inputs) inputs.push_back(&at(in));
     std::vector<HostTensor> results = evaluate_reference(resolve(node.op, values), inputs);
-    for (std::size_t i = 0; i < node.outputs.size(); ++i) tensors.emplace(node.outputs[i], std::move(results.at(i)));
+    for (std::size_t i = 0; i < node.outputs.size(); ++i)
+      tensors.emplace(node.outputs[i], std::move(results.at(i)));
   }
   std::vector<HostTensor> out;
   for (const GraphOutput& o : graph.outputs()) out.push_back(at(o.value));
@@ -136,12 +137,14 @@ std::vector<std::string> names() {
   return out;
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, PassText, testing::ValuesIn(names()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Files, PassText, testing::ValuesIn(names()),
+                         [](const auto& info) { return info.param; });
 
 TEST(Passes, EachHasAText) {
   const std::vector<std::string> have = names();
   for (const Pass& pass : all_passes()) {
-    EXPECT_NE(std::find(have.begin(), have.end(), pass.name), have.end()) << "tests/passes/" << pass.name << ".txt";
+    EXPECT_NE(std::find(have.begin(), have.end(), pass.name), have.end())
+        << "tests/passes/" << pass.name << ".txt";
   }
 }
 

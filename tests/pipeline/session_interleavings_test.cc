@@ -38,7 +38,8 @@ void two_submitters(const Engine& engine) {
   expect(session.stats().completed == 6, "not all items completed");
 }
 
-/// Close races with submitters: each item either completes or its submitter is told that the session is closed.
+/// Close races with submitters: each item either completes or its submitter is told that the session is
+/// closed.
 void close_races_with_submit(const Engine& engine) {
   Session session{engine, {.slots = 2}};
   int results = 0, refused = 0;

@@ -118,10 +118,10 @@ TEST(Session, CallbacksComeOnceAndMayThrow) {  // T-CALLBACK-THROWS
   Session session{engine, {.slots = 2}};
   for (int i = 0; i < 20; ++i) {
     Ticket ticket = session.submit(filled(session, 1), {.tag = 1, .callback = [&](Ticket done) {
-                                     EXPECT_TRUE(done.ready());
-                                     ++calls;
-                                     throw std::runtime_error("user code");
-                                   }});
+                                                          EXPECT_TRUE(done.ready());
+                                                          ++calls;
+                                                          throw std::runtime_error("user code");
+                                                        }});
     EXPECT_EQ(ticket.get()["y"].as<float>()[0], 2);
   }
   session.close();
@@ -135,7 +135,8 @@ TEST(Session, CloseDrainsAndRefusesNewWork) {  // T-DRAIN
   for (int i = 0; i < 4; ++i) tickets.push_back(session.submit(filled(session, static_cast<float>(i))));
   session.close();
   session.close();
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(tickets[static_cast<std::size_t>(i)].get()["y"].as<float>()[0], static_cast<float>(i) + 1);
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(tickets[static_cast<std::size_t>(i)].get()["y"].as<float>()[0], static_cast<float>(i) + 1);
   EXPECT_THROW((void)session.acquire(kShape), Error);
 }
 
@@ -162,7 +163,8 @@ TEST(Session, ManyThreadsGetTheirOwnResults) {  // T-SEQ
       threads.emplace_back([&, t] {
         for (int i = 0; i < 100; ++i) {
           const float value = static_cast<float>(t * 1000 + i);
-          OutputLease out = session.submit(filled(session, value), {.tag = static_cast<std::uint64_t>(t)}).get();
+          OutputLease out =
+              session.submit(filled(session, value), {.tag = static_cast<std::uint64_t>(t)}).get();
           if (out["y"].as<float>()[5] != value + 1 || out.tag() != static_cast<std::uint64_t>(t)) ++wrong;
         }
       });

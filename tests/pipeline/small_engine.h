@@ -24,7 +24,8 @@ inline PlanFile small_plan(const std::string& device = "reference") {
   compiler::Options options{.device = device};
   options.profiles = {{{"x", {1, 4}, {2, 4}, {8, 4}}}};
   options.opt_level = 0;
-  return PlanFile(std::make_shared<const Plan>(compiler::compile(std::move(graph), api::registry(), options)));
+  return PlanFile(
+      std::make_shared<const Plan>(compiler::compile(std::move(graph), api::registry(), options)));
 }
 
 inline Engine small_engine(bool check_hazards = false) {

@@ -51,9 +51,11 @@ std::string onnx_tensor(const std::string& name, std::int64_t type, const std::v
 
 class OnnxWriter {
  public:
-  void node(const std::string& op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
-            const std::vector<OnnxAttribute>& attributes = {}, const std::string& name = {}, const std::string& domain = {}) {
-    graph_.add_message(1, node_message(op, inputs, outputs, attributes, name.empty() ? outputs.front() + "_node" : name, domain));
+  void node(const std::string& op, const std::vector<std::string>& inputs,
+            const std::vector<std::string>& outputs, const std::vector<OnnxAttribute>& attributes = {},
+            const std::string& name = {}, const std::string& domain = {}) {
+    graph_.add_message(1, node_message(op, inputs, outputs, attributes,
+                                       name.empty() ? outputs.front() + "_node" : name, domain));
   }
   void input(const std::string& name, std::int64_t type, const std::vector<OnnxDim>& dims) {
     graph_.add_message(11, value_info(name, type, dims));
@@ -62,13 +64,15 @@ class OnnxWriter {
     graph_.add_message(12, value_info(name, type, dims));
   }
   template <class T>
-  void initializer(const std::string& name, std::int64_t type, const std::vector<std::int64_t>& dims, const std::vector<T>& values) {
+  void initializer(const std::string& name, std::int64_t type, const std::vector<std::int64_t>& dims,
+                   const std::vector<T>& values) {
     graph_.add_message(5, onnx_tensor(name, type, dims, values));
   }
   /// Any TensorProto bytes.
   void initializer(const std::string& tensor) { graph_.add_message(5, tensor); }
   /// A local function of one node.
-  void function(const std::string& domain, const std::string& name, const std::string& op, const std::string& op_domain) {
+  void function(const std::string& domain, const std::string& name, const std::string& op,
+                const std::string& op_domain) {
     std::string f;
     protozero::pbf_writer w(f);
     w.add_string(1, name);
@@ -101,14 +105,17 @@ class OnnxWriter {
     w.add_int64(2, version);
     return out;
   }
-  static std::string value_info(const std::string& name, std::int64_t type, const std::vector<OnnxDim>& dims) {
+  static std::string value_info(const std::string& name, std::int64_t type,
+                                const std::vector<OnnxDim>& dims) {
     std::string shape, tensor, kind, out;
     protozero::pbf_writer shape_writer(shape);
     for (const OnnxDim& d : dims) {
       std::string dim;
       protozero::pbf_writer w(dim);
-      if (d.symbol.empty()) w.add_int64(1, d.value);
-      else w.add_string(2, d.symbol);
+      if (d.symbol.empty())
+        w.add_int64(1, d.value);
+      else
+        w.add_string(2, d.symbol);
       shape_writer.add_message(1, dim);
     }
     protozero::pbf_writer tensor_writer(tensor);
@@ -120,8 +127,10 @@ class OnnxWriter {
     w.add_message(2, kind);
     return out;
   }
-  static std::string node_message(const std::string& op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
-                                  const std::vector<OnnxAttribute>& attributes, const std::string& name, const std::string& domain) {
+  static std::string node_message(const std::string& op, const std::vector<std::string>& inputs,
+                                  const std::vector<std::string>& outputs,
+                                  const std::vector<OnnxAttribute>& attributes, const std::string& name,
+                                  const std::string& domain) {
     std::string out;
     protozero::pbf_writer w(out);
     for (const std::string& s : inputs) w.add_string(1, s);

@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
 #include <headrace/tensor.h>
 
 namespace headrace {
@@ -35,7 +36,8 @@ class Npy : public testing::Test {
     std::string bytes("\x93NUMPY");
     bytes += static_cast<char>(major);
     bytes += '\0';
-    for (int i = 0; i < (major == 1 ? 2 : 4); ++i) bytes += static_cast<char>(header.size() >> (8 * i) & 0xff);
+    for (int i = 0; i < (major == 1 ? 2 : 4); ++i)
+      bytes += static_cast<char>(header.size() >> (8 * i) & 0xff);
     return bytes + header + data;
   }
   static std::string header(const std::string& descr, const std::string& order, const std::string& shape) {
@@ -59,7 +61,8 @@ class Npy : public testing::Test {
 
 TEST_F(Npy, RoundTripOfEveryType) {
   for (const DType dtype : kAll)
-    for (const Shape& shape : {Shape{}, Shape{1}, Shape{7}, Shape{2, 3}, Shape{1, 2, 3, 4, 5}, Shape{0}, Shape{2, 0, 3}}) {
+    for (const Shape& shape :
+         {Shape{}, Shape{1}, Shape{7}, Shape{2, 3}, Shape{1, 2, 3, 4, 5}, Shape{0}, Shape{2, 0, 3}}) {
       Tensor t(dtype, shape);
       std::byte* bytes = t.view().data();
       for (std::size_t i = 0; i < t.view().size_bytes(); ++i)
@@ -107,7 +110,9 @@ TEST_F(Npy, BoolsAreZeroOrOneInMemory) {
 TEST_F(Npy, MalformedFilesAreRefusedWithAReason) {
   using testing::HasSubstr;
   const std::string data(64, 'x');
-  const auto with_shape = [&](const std::string& shape) { return file(1, header("'<f4'", "False", shape), data); };
+  const auto with_shape = [&](const std::string& shape) {
+    return file(1, header("'<f4'", "False", shape), data);
+  };
   EXPECT_EQ(refusal(with_shape("(2, 3)")), "loaded");  // what the rest is a variation of
   EXPECT_THAT(refusal(""), HasSubstr("magic"));
   EXPECT_THAT(refusal("\x93NUMPX" + data), HasSubstr("magic"));

@@ -30,11 +30,32 @@ std::vector<Op> one_of_each() {
           ArgReduce{false, false, true, 2},
           Softmax{1, true},
           LayerNorm{2, 1e-6, true, false, true},
-          Resize{ResizeMode::cubic, ResizeCoord::align_corners, ResizeNearest::ceil, two, {1, 2}, {0, 0, 1, 1}, -0.5, 3, true, true},
-          Transpose{{1, 0, 2}}, Reshape{two}, Slice{{0, 1}, {1, -1}, two}, Concat{1}, Pad{two, {0, 0}, PadMode::wrap},
-          Broadcast{two}, Gather{1}, GatherElements{2}, GatherNd{1}, ScatterElements{1, ScatterReduce::max},
-          ScatterNd{ScatterReduce::add}, TopK{Dim::of_expr(1), 1, false, false}, CumSum{1, true, true},
-          Iota{1, 2, Dim::of_expr(0), DType::i32}, HostValue{two, {2}, DType::i32}, Reorder{},
+          Resize{ResizeMode::cubic,
+                 ResizeCoord::align_corners,
+                 ResizeNearest::ceil,
+                 two,
+                 {1, 2},
+                 {0, 0, 1, 1},
+                 -0.5,
+                 3,
+                 true,
+                 true},
+          Transpose{{1, 0, 2}},
+          Reshape{two},
+          Slice{{0, 1}, {1, -1}, two},
+          Concat{1},
+          Pad{two, {0, 0}, PadMode::wrap},
+          Broadcast{two},
+          Gather{1},
+          GatherElements{2},
+          GatherNd{1},
+          ScatterElements{1, ScatterReduce::max},
+          ScatterNd{ScatterReduce::add},
+          TopK{Dim::of_expr(1), 1, false, false},
+          CumSum{1, true, true},
+          Iota{1, 2, Dim::of_expr(0), DType::i32},
+          HostValue{two, {2}, DType::i32},
+          Reorder{},
           Custom{"com.example", "Thing", "a=1"}};
 }
 
@@ -60,10 +81,10 @@ TEST(OpRecord, DamagedRecordsAreRefused) {
   EXPECT_TRUE(refused({"", {}, {}, {}}));
   EXPECT_TRUE(refused({"Reshape", {INT64_MAX}, {}, {}}));
   EXPECT_TRUE(refused({"Reshape", {-1}, {}, {}}));
-  EXPECT_TRUE(refused({"Reshape", {1, 5, -2}, {}, {}}));            // malformed dim
-  EXPECT_TRUE(refused({"Softmax", {0, 2}, {}, {}}));                // a bool of 2
-  EXPECT_TRUE(refused({"Softmax", {0, 1, 0}, {}, {}}));             // left over
-  EXPECT_TRUE(refused({"Pointwise", {0}, {}, {}}));                 // empty
+  EXPECT_TRUE(refused({"Reshape", {1, 5, -2}, {}, {}}));  // malformed dim
+  EXPECT_TRUE(refused({"Softmax", {0, 2}, {}, {}}));      // a bool of 2
+  EXPECT_TRUE(refused({"Softmax", {0, 1, 0}, {}, {}}));   // left over
+  EXPECT_TRUE(refused({"Pointwise", {0}, {}, {}}));       // empty
   OpRecord forward = to_record(Pointwise{expression()});
   forward.ints[1 + 2 * 6 + 2] = 2;  // operand a of the third instruction: itself
   EXPECT_TRUE(refused(forward));

@@ -59,10 +59,14 @@ TEST_F(ShapeProgramTest, ExtentsAreNotNegative) {
 
 TEST_F(ShapeProgramTest, EvaluatesWhatItSimplifies) {
   // Every combination of two operations, against plain arithmetic.
-  const DimOp ops[] = {DimOp::add, DimOp::sub, DimOp::mul, DimOp::floor_div, DimOp::ceil_div, DimOp::trunc_div,
-                       DimOp::mod, DimOp::min, DimOp::max, DimOp::eq, DimOp::lt};
+  const DimOp ops[] = {DimOp::add,      DimOp::sub,       DimOp::mul, DimOp::floor_div,
+                       DimOp::ceil_div, DimOp::trunc_div, DimOp::mod, DimOp::min,
+                       DimOp::max,      DimOp::eq,        DimOp::lt};
   const std::int64_t values[] = {5, 12, -7};
-  struct Pair { Dim d; std::int64_t x; };
+  struct Pair {
+    Dim d;
+    std::int64_t x;
+  };
   std::vector<Pair> atoms = {{n, 5}, {h, 12}, {v, -7}, {3, 3}, {-2, -2}, {1, 1}};
   const auto plain = [](DimOp op, std::int64_t a, std::int64_t b) -> std::int64_t {
     ShapeProgram numbers;
@@ -75,7 +79,8 @@ TEST_F(ShapeProgramTest, EvaluatesWhatItSimplifies) {
         const Pair first{p.make(op, a.d, b.d), plain(op, a.x, b.x)};
         results.push_back(first);
         for (const DimOp outer : ops) {
-          for (const Pair& c : atoms) results.push_back({p.make(outer, first.d, c.d), plain(outer, first.x, c.x)});
+          for (const Pair& c : atoms)
+            results.push_back({p.make(outer, first.d, c.d), plain(outer, first.x, c.x)});
         }
       }
     }

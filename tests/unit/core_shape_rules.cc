@@ -41,7 +41,8 @@ TEST_F(ShapeRules, Conv) {
   EXPECT_NE(refusal(conv(1, -1), {f32({1, 3, 8, 8}), f32({4, 3, 3, 3})}), "");
   EXPECT_NE(refusal(conv(1, 0), {f32({1, 3, 2, 2}), f32({4, 3, 3, 3})}), "");
   EXPECT_NE(refusal(conv(1, 0), {f32({1, 3, 8, 8}), i64({4, 3, 3, 3})}), "");
-  EXPECT_NE(refusal(conv(1, 0), {f32({1, 3, 8, 8}), f32({4, 3, 3, 3}), f32({4})}), "") << "a bias nobody asked for";
+  EXPECT_NE(refusal(conv(1, 0), {f32({1, 3, 8, 8}), f32({4, 3, 3, 3}), f32({4})}), "")
+      << "a bias nobody asked for";
   Conv wide = conv(1, 0);
   wide.pads_begin[0] = INT64_MAX;
   EXPECT_NE(refusal(wide, {f32({1, 3, 8, 8}), f32({4, 3, 3, 3})}), "");

@@ -52,7 +52,8 @@ TEST(GraphText, ErrorsNameTheLine) {
 
 TEST(Graph, EditsKeepItsInvariants) {
   Graph g = parse_graph(
-      "%0 = input \"x\" f32[4]\n%1 = Pointwise(relu(x0)) %0\n%2 = Pointwise(add(x0, x1)) %1, %1\noutput \"y\" %2\n");
+      "%0 = input \"x\" f32[4]\n%1 = Pointwise(relu(x0)) %0\n%2 = Pointwise(add(x0, x1)) %1, %1\noutput "
+      "\"y\" %2\n");
   const NodeId relu = g.nodes()[0], add = g.nodes()[1];
   const ValueId r = g.node(relu).outputs[0];
   EXPECT_EQ(g.use_count(r), 2u);
@@ -71,7 +72,8 @@ TEST(Graph, EditsKeepItsInvariants) {
 TEST(Graph, DeadNodesAndUnreadOptionalResultsGo) {
   Graph g = parse_graph(
       "%0 = input \"x\" f32[1x1x4x4]\n"
-      "%1, %2 = Pool(kernel=[2, 2], strides=[2, 2], dilations=[1, 1], pads_begin=[0, 0], pads_end=[0, 0]) %0\n"
+      "%1, %2 = Pool(kernel=[2, 2], strides=[2, 2], dilations=[1, 1], pads_begin=[0, 0], pads_end=[0, 0]) "
+      "%0\n"
       "%3 = Pointwise(relu(x0)) %1\noutput \"y\" %1\n");
   EXPECT_TRUE(g.erase_dead());
   verify(g);
@@ -81,7 +83,8 @@ TEST(Graph, DeadNodesAndUnreadOptionalResultsGo) {
 }
 
 TEST(Graph, VerifyFindsUseBeforeDefinition) {
-  Graph g = parse_graph("%0 = input \"x\" f32[4]\n%1 = Pointwise(relu(x0)) %0\n%2 = Pointwise(neg(x0)) %1\noutput \"y\" %2\n");
+  Graph g = parse_graph(
+      "%0 = input \"x\" f32[4]\n%1 = Pointwise(relu(x0)) %0\n%2 = Pointwise(neg(x0)) %1\noutput \"y\" %2\n");
   const ValueId late = g.node(g.nodes()[1]).outputs[0];
   g.set_input(g.nodes()[0], 0, late);
   EXPECT_THROW(verify(g), Error);

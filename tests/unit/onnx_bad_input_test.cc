@@ -1,9 +1,10 @@
-// What a stranger's .onnx file may hold: each gets its own message, none a crash, a hang or a huge allocation.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
+// What a stranger's .onnx file may hold: each gets its own message, none a crash, a hang or a huge
+// allocation.
 #include <filesystem>
 #include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "onnx_writer.h"
 
@@ -124,7 +125,8 @@ TEST(OnnxBadInput, FunctionsNestedDeep) {
   m.input("x", 1, {"4"}).node("f0", {"x"}, {"y"}, {}, "local").output("y");
   for (int i = 0; i < 3000; ++i) {
     m.function("f" + std::to_string(i), {"a"}, {"b"},
-               {i == 2999 ? node("Relu", {"a"}, {"b"}) : node("f" + std::to_string(i + 1), {"a"}, {"b"}, {}, "local")});
+               {i == 2999 ? node("Relu", {"a"}, {"b"})
+                          : node("f" + std::to_string(i + 1), {"a"}, {"b"}, {}, "local")});
   }
   EXPECT_THAT(m.error(), HasSubstr("nested more than 64 deep"));
 }
@@ -153,12 +155,13 @@ TEST(OnnxBadInput, AllErrorsAtOnce) {
   Model m;
   m.input("x", 1, {"2", "3"});
   m.node("Foo", {"x"}, {"f"}, {}, "", "foo1").node("Foo", {"f"}, {"f2"}).node("Bar", {"f"}, {"g"});
-  m.node("Relu", {"f"}, {"r"});                                                // behind a failure: not reported
+  m.node("Relu", {"f"}, {"r"});  // behind a failure: not reported
   m.node("Transpose", {"x"}, {"t"}, {attr("perm", {0, 5})}, "", "turn");
   m.node("Relu", {"x"}, {"u"}, {attr("slope", 1.0f)}, "", "sloped");
   m.node("Elu", {"x"}, {"v"}, {attr("alpha", 1)}, "", "typed").output("t");
   const std::string e = m.error();
-  EXPECT_THAT(e, HasSubstr("2 unsupported operators: Bar (1 node, first making 'g'), Foo (2 nodes, first 'foo1')"));
+  EXPECT_THAT(
+      e, HasSubstr("2 unsupported operators: Bar (1 node, first making 'g'), Foo (2 nodes, first 'foo1')"));
   EXPECT_THAT(e, HasSubstr("node 'turn' (Transpose, opset 17): perm entry 5 is outside [-2, 2)"));
   EXPECT_THAT(e, HasSubstr("node 'sloped' (Relu, opset 17): unknown attribute 'slope'"));
   EXPECT_THAT(e, HasSubstr("node 'typed' (Elu, opset 17): attribute 'alpha' is of type int; expected float"));
@@ -180,11 +183,15 @@ class OnnxExternalData : public ::testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(outside_); }
 
-  Model model(const std::string& location, const std::string& offset = "0", const std::string& length = "16") const {
+  Model model(const std::string& location, const std::string& offset = "0",
+              const std::string& length = "16") const {
     Model m;
     m.input("x", 1, {"4"}).node("Add", {"x", "w"}, {"y"}).output("y");
     auto entry = [](const std::string& key, const std::string& value) {
-      return message([&](auto& w) { w.add_string(1, key); w.add_string(2, value); });
+      return message([&](auto& w) {
+        w.add_string(1, key);
+        w.add_string(2, value);
+      });
     };
     m.initializer(message([&](auto& w) {
       w.add_int64(1, 4);
@@ -204,7 +211,8 @@ TEST_F(OnnxExternalData, IsRead) {
   const Graph g = model("w.bin").import(folder_.string());
   bool found = false;
   for (std::size_t i = 0; i < g.value_count(); ++i) {
-    if (const auto& c = g.value(static_cast<ValueId>(i)).constant) found |= c->elements() == 4 && c->at_double(3) == 4;
+    if (const auto& c = g.value(static_cast<ValueId>(i)).constant)
+      found |= c->elements() == 4 && c->at_double(3) == 4;
   }
   EXPECT_TRUE(found);
 }

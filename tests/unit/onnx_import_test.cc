@@ -55,7 +55,8 @@ TEST(OnnxImport, InitialiserThatIsAlsoAnInputIsConstant) {
 TEST(OnnxImport, FunctionIsInlinedWithItsAttributes) {
   Model m;
   m.input("x", 1, {"4"}).node("act", {"x"}, {"y"}, {attr("slope", 0.5f)}, "local", "call").output("y");
-  m.function("act", {"a"}, {"b"}, {node("LeakyRelu", {"a"}, {"b"}, {attr_ref("alpha", "slope")}, "", "inner")}, {"slope"});
+  m.function("act", {"a"}, {"b"},
+             {node("LeakyRelu", {"a"}, {"b"}, {attr_ref("alpha", "slope")}, "", "inner")}, {"slope"});
   const Graph g = m.import();
   EXPECT_EQ(only<Pointwise>(g).expr.code.back().alpha, 0.5);
   EXPECT_THAT(print(g), HasSubstr("call/inner"));
@@ -65,7 +66,9 @@ TEST(OnnxImport, ShapeArithmeticMakesNoNodes) {
   Model m;  // reshape x to [N, C*H*W] by Shape, Gather, Unsqueeze, Concat
   m.input("x", 1, {"N", "3", "H", "W"});
   m.node("Shape", {"x"}, {"s"}).initializer(ints("zero", {}, {0})).initializer(ints("axes", {1}, {0}));
-  m.initializer(ints("rest", {1}, {-1})).node("Gather", {"s", "zero"}, {"n"}).node("Unsqueeze", {"n", "axes"}, {"n1"});
+  m.initializer(ints("rest", {1}, {-1}))
+      .node("Gather", {"s", "zero"}, {"n"})
+      .node("Unsqueeze", {"n", "axes"}, {"n1"});
   m.node("Concat", {"n1", "rest"}, {"to"}, {attr("axis", 0)}).node("Reshape", {"x", "to"}, {"y"}).output("y");
   const Graph g = m.import();
   EXPECT_EQ(g.nodes().size(), 1u) << print(g);
@@ -74,7 +77,9 @@ TEST(OnnxImport, ShapeArithmeticMakesNoNodes) {
 
 TEST(OnnxImport, FloatShapeArithmetic) {
   Model m;  // Resize to floor(H * 0.5), as exporters write it
-  m.input("x", 1, {"1", "1", "H", "W"}).node("Shape", {"x"}, {"s"}).node("Cast", {"s"}, {"f"}, {attr("to", 1)});
+  m.input("x", 1, {"1", "1", "H", "W"})
+      .node("Shape", {"x"}, {"s"})
+      .node("Cast", {"s"}, {"f"}, {attr("to", 1)});
   m.initializer(floats("half", {4}, {1, 1, 0.5f, 2})).node("Mul", {"f", "half"}, {"scaled"});
   m.node("Floor", {"scaled"}, {"whole"}).node("Cast", {"whole"}, {"sizes"}, {attr("to", 7)});
   m.node("Resize", {"x", "", "", "sizes"}, {"y"}, {attr("mode", "nearest")}).output("y");
@@ -156,7 +161,9 @@ TEST(OnnxImport, ResizeScaleIsTheFractionItRoundsFrom) {
 
 TEST(OnnxImport, BatchNormIsAScaleAndAShift) {
   Model m;
-  m.input("x", 1, {"N", "2", "4"}).initializer(floats("g", {2}, {2, 4})).initializer(floats("b", {2}, {1, 0}));
+  m.input("x", 1, {"N", "2", "4"})
+      .initializer(floats("g", {2}, {2, 4}))
+      .initializer(floats("b", {2}, {1, 0}));
   m.initializer(floats("m", {2}, {3, 0})).initializer(floats("v", {2}, {4, 16}));
   m.node("BatchNormalization", {"x", "g", "b", "m", "v"}, {"y"}, {attr("epsilon", 0.0f)}).output("y");
   const Graph g = m.import();
@@ -178,7 +185,10 @@ TEST(OnnxImport, ReduceWithAxesKnownAtRunTime) {
 
 TEST(OnnxImport, OutputsHaveMemoryOfTheirOwn) {
   Model m;
-  m.input("x", 1, {"4"}).node("Identity", {"x"}, {"y"}).node("Relu", {"x"}, {"r"}).node("Identity", {"r"}, {"r2"});
+  m.input("x", 1, {"4"})
+      .node("Identity", {"x"}, {"y"})
+      .node("Relu", {"x"}, {"r"})
+      .node("Identity", {"r"}, {"r2"});
   m.output("y").output("r").output("r2");
   const Graph g = m.import();
   EXPECT_NE(g.outputs()[0].value, g.inputs()[0]);

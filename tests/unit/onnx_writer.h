@@ -1,14 +1,15 @@
 // A tiny ONNX writer: models for tests, as bytes.
 //
-//   Model m;  m.input("x", 1, {2, 3}).node("Relu", {"x"}, {"y"}).output("y");  Graph g = import_bytes(m.bytes(), ...);
+//   Model m;  m.input("x", 1, {2, 3}).node("Relu", {"x"}, {"y"}).output("y");  Graph g =
+//   import_bytes(m.bytes(), ...);
 #pragma once
-
-#include <protozero/pbf_writer.hpp>
 
 #include <cctype>
 #include <span>
 #include <string>
 #include <vector>
+
+#include <protozero/pbf_writer.hpp>
 
 #include <headrace/error.h>
 
@@ -27,14 +28,26 @@ Bytes message(F&& fill) {
 }
 
 inline Bytes attr(const std::string& name, std::int64_t v) {
-  return message([&](auto& w) { w.add_string(1, name); w.add_int64(3, v); w.add_int32(20, 2); });
+  return message([&](auto& w) {
+    w.add_string(1, name);
+    w.add_int64(3, v);
+    w.add_int32(20, 2);
+  });
 }
 inline Bytes attr(const std::string& name, int v) { return attr(name, static_cast<std::int64_t>(v)); }
 inline Bytes attr(const std::string& name, float v) {
-  return message([&](auto& w) { w.add_string(1, name); w.add_float(2, v); w.add_int32(20, 1); });
+  return message([&](auto& w) {
+    w.add_string(1, name);
+    w.add_float(2, v);
+    w.add_int32(20, 1);
+  });
 }
 inline Bytes attr(const std::string& name, const char* v) {
-  return message([&](auto& w) { w.add_string(1, name); w.add_bytes(4, v); w.add_int32(20, 3); });
+  return message([&](auto& w) {
+    w.add_string(1, name);
+    w.add_bytes(4, v);
+    w.add_int32(20, 3);
+  });
 }
 inline Bytes attr(const std::string& name, std::vector<std::int64_t> v) {
   return message([&](auto& w) {
@@ -44,12 +57,17 @@ inline Bytes attr(const std::string& name, std::vector<std::int64_t> v) {
   });
 }
 inline Bytes attr_ref(const std::string& name, const std::string& of) {
-  return message([&](auto& w) { w.add_string(1, name); w.add_int32(20, 1); w.add_string(21, of); });
+  return message([&](auto& w) {
+    w.add_string(1, name);
+    w.add_int32(20, 1);
+    w.add_string(21, of);
+  });
 }
 
 using Names = std::vector<std::string>;
-inline Bytes node(const std::string& op, const Names& in, const Names& out, const std::vector<Bytes>& attributes = {},
-                  const std::string& domain = "", const std::string& name = "") {
+inline Bytes node(const std::string& op, const Names& in, const Names& out,
+                  const std::vector<Bytes>& attributes = {}, const std::string& domain = "",
+                  const std::string& name = "") {
   return message([&](auto& w) {
     for (const auto& n : in) w.add_string(1, n);
     for (const auto& n : out) w.add_string(2, n);
@@ -61,7 +79,8 @@ inline Bytes node(const std::string& op, const Names& in, const Names& out, cons
 }
 
 template <class T>
-Bytes tensor(const std::string& name, int type, const std::vector<std::int64_t>& dims, const std::vector<T>& values) {
+Bytes tensor(const std::string& name, int type, const std::vector<std::int64_t>& dims,
+             const std::vector<T>& values) {
   return message([&](auto& w) {
     w.add_packed_int64(1, dims.begin(), dims.end());
     w.add_int32(2, type);
@@ -82,8 +101,9 @@ class Model {
 
   Model& input(const std::string& name, int type, const Names& dims) { return value(11, name, type, dims); }
   Model& output(const std::string& name) { return value(12, name, 1, {}); }
-  Model& node(const std::string& op, const Names& in, const Names& out, const std::vector<Bytes>& attributes = {},
-              const std::string& domain = "", const std::string& name = "") {
+  Model& node(const std::string& op, const Names& in, const Names& out,
+              const std::vector<Bytes>& attributes = {}, const std::string& domain = "",
+              const std::string& name = "") {
     return add(1, test::node(op, in, out, attributes, domain, name));
   }
   Model& initializer(const Bytes& tensor) { return add(5, tensor); }
@@ -103,8 +123,14 @@ class Model {
   Bytes bytes() const {
     return message([&](auto& w) {
       w.add_int64(1, ir);
-      w.add_message(8, message([&](auto& o) { o.add_string(1, ""); o.add_int64(2, opset); }));
-      w.add_message(8, message([&](auto& o) { o.add_string(1, "local"); o.add_int64(2, 1); }));
+      w.add_message(8, message([&](auto& o) {
+                      o.add_string(1, "");
+                      o.add_int64(2, opset);
+                    }));
+      w.add_message(8, message([&](auto& o) {
+                      o.add_string(1, "local");
+                      o.add_int64(2, 1);
+                    }));
       for (const auto& f : functions_) w.add_message(25, f);
       w.add_message(7, graph_);
     });
@@ -133,17 +159,22 @@ class Model {
     const Bytes shape = message([&](auto& w) {
       for (const auto& d : dims) {
         w.add_message(1, message([&](auto& x) {
-          if (!d.empty() && (std::isdigit(d[0]) || d[0] == '-')) x.add_int64(1, std::stoll(d));
-          else x.add_string(2, d);
-        }));
+                        if (!d.empty() && (std::isdigit(d[0]) || d[0] == '-'))
+                          x.add_int64(1, std::stoll(d));
+                        else
+                          x.add_string(2, d);
+                      }));
       }
     });
     return add(field, message([&](auto& w) {
-      w.add_string(1, name);
-      w.add_message(2, message([&](auto& t) {
-        t.add_message(1, message([&](auto& x) { x.add_int32(1, type); x.add_message(2, shape); }));
-      }));
-    }));
+                 w.add_string(1, name);
+                 w.add_message(2, message([&](auto& t) {
+                                 t.add_message(1, message([&](auto& x) {
+                                                 x.add_int32(1, type);
+                                                 x.add_message(2, shape);
+                                               }));
+                               }));
+               }));
   }
   Bytes graph_;
   std::vector<Bytes> functions_;

@@ -9,7 +9,9 @@ namespace headrace {
 Backend make_cpu_backend() {
   Backend backend;
   backend.name = "cpu";
-  backend.make_device = [](std::string_view) -> DeviceRef { return make_host_device({.kind = "cpu", .model = cpu::model_name()}); };
+  backend.make_device = [](std::string_view) -> DeviceRef {
+    return make_host_device({.kind = "cpu", .model = cpu::model_name()});
+  };
 #define X(factory) backend.tactics.push_back(cpu::make_##factory());
 #include "backends/cpu/tactics.inc"
 #undef X

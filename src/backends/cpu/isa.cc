@@ -1,8 +1,8 @@
 #include "backends/cpu/isa.h"
 
-#include <cpuid.h>
-
 #include <cstring>
+
+#include <cpuid.h>
 
 namespace headrace::cpu {
 

@@ -48,8 +48,8 @@ memory::desc md_of_format(const memory::dims& dims, const std::string& name) {
   }();
   const auto found = tags.find(name);
   dnnl_memory_desc_t md = nullptr;
-  if (found == tags.end() || dnnl_memory_desc_create_with_tag(&md, static_cast<int>(dims.size()), dims.data(), dnnl_f32,
-                                                              found->second) != dnnl_success) {
+  if (found == tags.end() || dnnl_memory_desc_create_with_tag(&md, static_cast<int>(dims.size()), dims.data(),
+                                                              dnnl_f32, found->second) != dnnl_success) {
     return {};
   }
   return memory::desc(md);
@@ -60,8 +60,8 @@ std::string format_of(const memory::desc& md) {
   for (int t = dnnl_format_tag_any + 1; t < dnnl_format_tag_last; ++t) {
     const auto tag = static_cast<dnnl_format_tag_t>(t);
     dnnl_memory_desc_t candidate = nullptr;
-    if (dnnl_memory_desc_create_with_tag(&candidate, static_cast<int>(dims.size()), dims.data(), dnnl_f32, tag) !=
-        dnnl_success) {
+    if (dnnl_memory_desc_create_with_tag(&candidate, static_cast<int>(dims.size()), dims.data(), dnnl_f32,
+                                         tag) != dnnl_success) {
       continue;
     }
     if (memory::desc(candidate) == md) return dnnl_fmt_tag2str(tag);
@@ -79,7 +79,8 @@ namespace {
 std::optional<dnnl::algorithm> eltwise_of(PwOp op) {
   using A = dnnl::algorithm;
   switch (op) {
-    case PwOp::relu: case PwOp::leaky_relu: return A::eltwise_relu;
+    case PwOp::relu:
+    case PwOp::leaky_relu: return A::eltwise_relu;
     case PwOp::clip: return A::eltwise_clip;
     case PwOp::silu: return A::eltwise_swish;
     case PwOp::hard_swish: return A::eltwise_hardswish;
@@ -111,16 +112,20 @@ std::optional<dnnl::algorithm> binary_of(PwOp op) {
 
 }  // namespace
 
-std::optional<Refusal> refuse_posts(const Problem& problem, const std::vector<Post>& posts, std::size_t first) {
+std::optional<Refusal> refuse_posts(const Problem& problem, const std::vector<Post>& posts,
+                                    std::size_t first) {
   const TensorDesc& dst = problem.dsts.at(0);
   for (const Post& post : posts) {
     if (arity(post.op) == 1) {
-      if (!eltwise_of(post.op)) return refuse("post step " + std::string(to_string(post.op)) + " is not one of oneDNN's");
+      if (!eltwise_of(post.op))
+        return refuse("post step " + std::string(to_string(post.op)) + " is not one of oneDNN's");
       continue;
     }
-    if (!binary_of(post.op)) return refuse("post step " + std::string(to_string(post.op)) + " is not one of oneDNN's");
+    if (!binary_of(post.op))
+      return refuse("post step " + std::string(to_string(post.op)) + " is not one of oneDNN's");
     const TensorDesc& src = problem.srcs.at(first++);
-    if (src.dtype != DType::f32) return refuse("post operand is " + std::string(to_string(src.dtype)) + ", not f32");
+    if (src.dtype != DType::f32)
+      return refuse("post operand is " + std::string(to_string(src.dtype)) + ", not f32");
     if (src.shape.size() > dst.shape.size()) return refuse("post operand has more axes than dst");
     if (src.shape == dst.shape && (src.strides != dst.strides)) {
       return refuse("post operand of dst's shape has other strides than dst");
@@ -158,7 +163,8 @@ Packed pack_weights(const memory::desc& user, const memory::desc& packed, const 
 }
 
 bool is_reference_impl(std::string_view impl) {
-  return impl.starts_with("ref") || impl.find("ref:") != std::string_view::npos || impl.starts_with("gemm:ref");
+  return impl.starts_with("ref") || impl.find("ref:") != std::string_view::npos ||
+         impl.starts_with("gemm:ref");
 }
 
 struct OnednnKernel::ArgSet {
@@ -173,7 +179,8 @@ struct OnednnKernel::ArgSet {
 OnednnKernel::OnednnKernel(std::string name, std::vector<Step> steps, std::size_t workspace)
     : name_(std::move(name)), steps_(std::move(steps)), workspace_(workspace) {
   for (Step& step : steps_) {
-    std::erase_if(step.args, [](const OnednnArg& a) { return a.arg == DNNL_ARG_SCRATCHPAD && a.md.get_size() == 0; });
+    std::erase_if(step.args,
+                  [](const OnednnArg& a) { return a.arg == DNNL_ARG_SCRATCHPAD && a.md.get_size() == 0; });
   }
   free_[0].store(make_set().release());
 }
@@ -198,20 +205,24 @@ std::unique_ptr<OnednnKernel::ArgSet> OnednnKernel::make_set() const {
 void OnednnKernel::launch(NativeStream, std::span<std::byte* const> data, std::byte* workspace) const {
   ArgSet* set = nullptr;
   for (auto& slot : free_) {
-    if (slot.load(std::memory_order_relaxed) && (set = slot.exchange(nullptr, std::memory_order_acquire))) break;
+    if (slot.load(std::memory_order_relaxed) && (set = slot.exchange(nullptr, std::memory_order_acquire)))
+      break;
   }
-  std::unique_ptr<ArgSet> owned(set ? set : make_set().release());  // more streams at once than ever before: one more set
+  std::unique_ptr<ArgSet> owned(
+      set ? set : make_set().release());  // more streams at once than ever before: one more set
   for (std::size_t s = 0; s < steps_.size(); ++s) {
     ArgSet::Call& call = owned->calls[s];
     const std::vector<OnednnArg>& args = steps_[s].args;
     for (std::size_t i = 0; i < args.size(); ++i) {
-      std::byte* base = args[i].operand == kWorkspace ? workspace : data[static_cast<std::size_t>(args[i].operand)];
+      std::byte* base =
+          args[i].operand == kWorkspace ? workspace : data[static_cast<std::size_t>(args[i].operand)];
       dnnl_memory_set_data_handle(call.memories[i].get(), base + args[i].offset);
     }
     const dnnl_status_t status = dnnl_primitive_execute(steps_[s].primitive.get(), owned->stream.get(),
                                                         static_cast<int>(call.args.size()), call.args.data());
     if (status != dnnl_success) {
-      throw Error(ErrorCode::device, name_ + ": oneDNN failed with status " + std::string(dnnl_status2str(status)));
+      throw Error(ErrorCode::device,
+                  name_ + ": oneDNN failed with status " + std::string(dnnl_status2str(status)));
     }
   }
   for (auto& slot : free_) {

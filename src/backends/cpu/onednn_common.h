@@ -1,7 +1,8 @@
-// What the oneDNN tactics share: descriptors, post-ops, weight formats by name, and the kernel that runs a primitive.
+// What the oneDNN tactics share: descriptors, post-ops, weight formats by name, and the kernel that runs a
+// primitive.
 //
-// A weights format is stored in plans as oneDNN's own name of the blocked layout ("ABcd16b16a"): the layout that the
-// primitive chose at build time. At run time the primitive is made for exactly that layout.
+// A weights format is stored in plans as oneDNN's own name of the blocked layout ("ABcd16b16a"): the layout
+// that the primitive chose at build time. At run time the primitive is made for exactly that layout.
 #pragma once
 
 #include <array>
@@ -29,8 +30,8 @@ auto onednn_guard(std::string_view what, F&& f) -> decltype(f()) {
   }
 }
 
-dnnl::memory::desc md_of(const TensorDesc& desc);               ///< f32, plain, channels_last or strided
-dnnl::memory::desc md_of(const TensorDesc& desc, int rank);     ///< with leading 1s up to `rank`
+dnnl::memory::desc md_of(const TensorDesc& desc);            ///< f32, plain, channels_last or strided
+dnnl::memory::desc md_of(const TensorDesc& desc, int rank);  ///< with leading 1s up to `rank`
 /// The blocked layout called `name` for these dims; an empty desc when there is none of that name.
 dnnl::memory::desc md_of_format(const dnnl::memory::dims& dims, const std::string& name);
 /// The name of a layout, or "" when it has none (then it cannot be stored).
@@ -39,10 +40,13 @@ std::string format_of(const dnnl::memory::desc& md);
 /// Bytes of these dims in the layout called `name`; SIZE_MAX when there is none of that name.
 std::size_t packed_size(const dnnl::memory::dims& dims, const std::string& name);
 
-/// Why these posts cannot become oneDNN post-ops, or nothing. `first`: index of the first operand in problem.srcs.
-std::optional<Refusal> refuse_posts(const Problem& problem, const std::vector<Post>& posts, std::size_t first);
+/// Why these posts cannot become oneDNN post-ops, or nothing. `first`: index of the first operand in
+/// problem.srcs.
+std::optional<Refusal> refuse_posts(const Problem& problem, const std::vector<Post>& posts,
+                                    std::size_t first);
 
-/// One argument of a primitive, taken from the launch's operands (or the workspace: kWorkspace + byte offset).
+/// One argument of a primitive, taken from the launch's operands (or the workspace: kWorkspace + byte
+/// offset).
 struct OnednnArg {
   int arg = 0;
   dnnl::memory::desc md;
@@ -61,8 +65,8 @@ Packed pack_weights(const dnnl::memory::desc& user, const dnnl::memory::desc& pa
 
 bool is_reference_impl(std::string_view impl);
 
-/// A chain of primitives as one kernel. Argument sets are kept in a small lock-free pool, so that several streams may
-/// run the kernel at once and a launch makes no memory objects.
+/// A chain of primitives as one kernel. Argument sets are kept in a small lock-free pool, so that several
+/// streams may run the kernel at once and a launch makes no memory objects.
 class OnednnKernel final : public Kernel {
  public:
   struct Step {

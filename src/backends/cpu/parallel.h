@@ -1,8 +1,9 @@
 // Splitting loops over the OpenMP team of the calling thread.
 //
-// Contract: f(begin, end) is called for disjoint ranges that cover [0, n), in the caller's thread only when `cost`
-// (about: elements touched) is small, else by the whole team. f must not throw. The team size is the stream's
-// (omp_set_num_threads on its thread): asking for other sizes would make libgomp end and start threads.
+// Contract: f(begin, end) is called for disjoint ranges that cover [0, n), in the caller's thread only when
+// `cost` (about: elements touched) is small, else by the whole team. f must not throw. The team size is the
+// stream's (omp_set_num_threads on its thread): asking for other sizes would make libgomp end and start
+// threads.
 #pragma once
 
 #include <algorithm>

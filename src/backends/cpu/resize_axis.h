@@ -10,8 +10,10 @@
 namespace headrace::cpu {
 
 /// Source coordinate of destination index i (not yet clamped). Not for tf_crop_and_resize.
-inline double resize_coordinate(const Resize& op, std::size_t axis, std::int64_t i, std::int64_t in, std::int64_t out) {
-  const double factor = op.scales.empty() ? static_cast<double>(out) / static_cast<double>(in) : op.scales[axis];
+inline double resize_coordinate(const Resize& op, std::size_t axis, std::int64_t i, std::int64_t in,
+                                std::int64_t out) {
+  const double factor =
+      op.scales.empty() ? static_cast<double>(out) / static_cast<double>(in) : op.scales[axis];
   const double x = static_cast<double>(i), n_in = static_cast<double>(in), n_out = static_cast<double>(out);
   switch (op.coord) {
     case ResizeCoord::half_pixel: return (x + 0.5) / factor - 0.5;
@@ -27,10 +29,12 @@ inline double resize_coordinate(const Resize& op, std::size_t axis, std::int64_t
 
 /// True when the axis is copied as it is.
 inline bool resize_is_identity(const Resize& op, std::size_t axis, std::int64_t in, std::int64_t out) {
-  return in == out && (op.scales.empty() || op.scales[axis] == 1) && op.coord != ResizeCoord::tf_crop_and_resize;
+  return in == out && (op.scales.empty() || op.scales[axis] == 1) &&
+         op.coord != ResizeCoord::tf_crop_and_resize;
 }
 
-inline std::int64_t resize_nearest(const Resize& op, std::size_t axis, std::int64_t i, std::int64_t in, std::int64_t out) {
+inline std::int64_t resize_nearest(const Resize& op, std::size_t axis, std::int64_t i, std::int64_t in,
+                                   std::int64_t out) {
   const double x = resize_coordinate(op, axis, i, in, out);
   double r = 0;
   switch (op.nearest) {

@@ -1,6 +1,8 @@
-// Loop nests over strided operands: axes sorted by one operand's strides, and merged where all operands allow it.
+// Loop nests over strided operands: axes sorted by one operand's strides, and merged where all operands allow
+// it.
 //
-//   Nest nest = make_nest(dst.shape, {dst.strides, broadcast_strides(src, dst.shape)});   // operand 0 gives the order
+//   Nest nest = make_nest(dst.shape, {dst.strides, broadcast_strides(src, dst.shape)});   // operand 0 gives
+//   the order
 // Contract: extents of 1 vanish; there is at least one axis; the last one is the innermost.
 #pragma once
 

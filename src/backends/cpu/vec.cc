@@ -13,10 +13,15 @@ const VecTable& vec() {
 
 bool vec_supports(PwOp op) {
   switch (op) {
-    case PwOp::load: case PwOp::constant: case PwOp::cast:
-    case PwOp::bit_not: case PwOp::bit_and: case PwOp::bit_or: case PwOp::bit_xor:
-    case PwOp::shift_left: case PwOp::shift_right:
-      return false;
+    case PwOp::load:
+    case PwOp::constant:
+    case PwOp::cast:
+    case PwOp::bit_not:
+    case PwOp::bit_and:
+    case PwOp::bit_or:
+    case PwOp::bit_xor:
+    case PwOp::shift_left:
+    case PwOp::shift_right: return false;
     default: return true;
   }
 }

@@ -1,6 +1,7 @@
-// Bodies of VecTable, compiled once per instruction set by vec_*.cc. Not an ordinary header: no include guard needed,
-// each includer defines HEADRACE_VEC_NAMESPACE and HEADRACE_VEC_BYTES. Only builtins and file-local functions are used:
-// an inline function of a library, compiled here for a wide set, could be picked by the linker for everybody.
+// Bodies of VecTable, compiled once per instruction set by vec_*.cc. Not an ordinary header: no include guard
+// needed, each includer defines HEADRACE_VEC_NAMESPACE and HEADRACE_VEC_BYTES. Only builtins and file-local
+// functions are used: an inline function of a library, compiled here for a wide set, could be picked by the
+// linker for everybody.
 #include "backends/cpu/vec.h"
 
 namespace headrace::cpu {
@@ -12,7 +13,11 @@ typedef std::int32_t Vi __attribute__((vector_size(HEADRACE_VEC_BYTES)));
 constexpr std::int64_t kLanes = HEADRACE_VEC_BYTES / 4;
 #define HEADRACE_INLINE inline __attribute__((always_inline))
 
-HEADRACE_INLINE Vf load(const float* p) { Vf v; __builtin_memcpy(&v, p, sizeof v); return v; }
+HEADRACE_INLINE Vf load(const float* p) {
+  Vf v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
 HEADRACE_INLINE void store(float* p, Vf v) { __builtin_memcpy(p, &v, sizeof v); }
 HEADRACE_INLINE Vf load_part(const float* p, std::int64_t n) {
   Vf v = {};
@@ -165,10 +170,18 @@ HEADRACE_INLINE void scalar2(float* d, const float* a, const float* b, std::int6
 
 void run(const VecOp& op, float* d, const float* a, const float* b, const float* c, std::int64_t n) {
   const float alpha = op.alpha, beta = op.beta;
-#define MAP1(expr) map1(d, a, n, [=](Vf x) HEADRACE_LAMBDA { return (expr); }); break
-#define MAP2(expr) map2(d, a, b, n, [=](Vf x, Vf y) HEADRACE_LAMBDA { return (expr); }); break
-#define SCALAR1(expr) scalar1(d, a, n, [=](float x) { return (expr); }); break
-#define SCALAR2(expr) scalar2(d, a, b, n, [=](float x, float y) { return (expr); }); break
+#define MAP1(expr)                                             \
+  map1(d, a, n, [=](Vf x) HEADRACE_LAMBDA { return (expr); }); \
+  break
+#define MAP2(expr)                                                      \
+  map2(d, a, b, n, [=](Vf x, Vf y) HEADRACE_LAMBDA { return (expr); }); \
+  break
+#define SCALAR1(expr)                                \
+  scalar1(d, a, n, [=](float x) { return (expr); }); \
+  break
+#define SCALAR2(expr)                                            \
+  scalar2(d, a, b, n, [=](float x, float y) { return (expr); }); \
+  break
 #define HEADRACE_LAMBDA __attribute__((always_inline))
   (void)beta;
   switch (op.op) {
@@ -206,7 +219,8 @@ void run(const VecOp& op, float* d, const float* a, const float* b, const float*
     }
     case PwOp::logical_not: MAP1(truth(x == 0.0f));
     case PwOp::relu: MAP1(choose(x < 0.0f, all(0.0f), x));
-    case PwOp::clip: MAP1(choose(x < alpha, all(alpha < beta ? alpha : beta), choose(x > beta, all(beta), x)));
+    case PwOp::clip:
+      MAP1(choose(x < alpha, all(alpha < beta ? alpha : beta), choose(x > beta, all(beta), x)));
     case PwOp::leaky_relu: MAP1(choose(x < 0.0f, x * alpha, x));
     case PwOp::elu: MAP1(choose(x < 0.0f, alpha * expm1_of(x), x));
     case PwOp::selu: MAP1(choose(x > 0.0f, beta * x, beta * alpha * expm1_of(x)));
@@ -219,7 +233,8 @@ void run(const VecOp& op, float* d, const float* a, const float* b, const float*
     case PwOp::silu: MAP1(x * sigmoid_of(alpha * x));
     case PwOp::mish: MAP1(x * tanh_of(softplus_of(x)));
     case PwOp::gelu_erf: MAP1(0.5f * x * (1.0f + erf_of(x * 0.70710678118654752f)));
-    case PwOp::gelu_tanh: MAP1(0.5f * x * (1.0f + tanh_of(0.79788456080286536f * (x + 0.044715f * x * x * x))));
+    case PwOp::gelu_tanh:
+      MAP1(0.5f * x * (1.0f + tanh_of(0.79788456080286536f * (x + 0.044715f * x * x * x))));
     case PwOp::thresholded_relu: MAP1(choose((x > alpha) | (x != x), x, all(0.0f)));
     case PwOp::add: MAP2(x + y);
     case PwOp::sub: MAP2(x - y);
@@ -247,7 +262,8 @@ void run(const VecOp& op, float* d, const float* a, const float* b, const float*
     case PwOp::logical_xor: MAP2(truth(x != y));
     case PwOp::select: {
       std::int64_t i = 0;
-      for (; i + kLanes <= n; i += kLanes) store(d + i, choose(load(a + i) != 0.0f, load(b + i), load(c + i)));
+      for (; i + kLanes <= n; i += kLanes)
+        store(d + i, choose(load(a + i) != 0.0f, load(b + i), load(c + i)));
       for (; i < n; ++i) d[i] = a[i] != 0.0f ? b[i] : c[i];
       break;
     }
@@ -324,8 +340,8 @@ void softmax(float* dst, const float* src, std::int64_t n, bool log) {
   }
   scale(dst, 1.0f / s, n);
 }
-void layer_norm(float* dst, const float* src, std::int64_t n, const float* scale, const float* bias, float epsilon,
-                bool rms) {
+void layer_norm(float* dst, const float* src, std::int64_t n, const float* scale, const float* bias,
+                float epsilon, bool rms) {
   const float mean = rms ? 0 : sum(src, n) / static_cast<float>(n);
   Vf squares = {};
   std::int64_t i = 0;
@@ -351,8 +367,8 @@ void layer_norm(float* dst, const float* src, std::int64_t n, const float* scale
 void lerp(float* dst, const float* a, const float* b, float t, std::int64_t n) {
   map2(dst, a, b, n, [=](Vf x, Vf y) { return x + (y - x) * t; });
 }
-void transpose32(std::uint32_t* dst, std::int64_t dst_stride, const std::uint32_t* src, std::int64_t src_stride,
-                 std::int64_t rows, std::int64_t columns) {
+void transpose32(std::uint32_t* dst, std::int64_t dst_stride, const std::uint32_t* src,
+                 std::int64_t src_stride, std::int64_t rows, std::int64_t columns) {
   constexpr std::int64_t kTile = 16;
   for (std::int64_t c0 = 0; c0 < columns; c0 += kTile) {
     const std::int64_t nc = columns - c0 < kTile ? columns - c0 : kTile;
@@ -381,8 +397,9 @@ void transpose32(std::uint32_t* dst, std::int64_t dst_stride, const std::uint32_
 }  // namespace
 
 const VecTable& table() {
-  static constexpr VecTable functions = {run,   sum,     max,        accumulate_max, accumulate_min, accumulate_add,
-                                         scale, softmax, layer_norm, lerp,           transpose32};
+  static constexpr VecTable functions = {
+      run,   sum,     max,        accumulate_max, accumulate_min, accumulate_add,
+      scale, softmax, layer_norm, lerp,           transpose32};
   return functions;
 }
 

@@ -1,4 +1,5 @@
-// The reference backend: every core operator by plain loops on the host. The oracle of all tests, and the Evaluator.
+// The reference backend: every core operator by plain loops on the host. The oracle of all tests, and the
+// Evaluator.
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -40,7 +41,8 @@ class ReferenceKernel final : public Kernel {
   std::size_t operands_;
 };
 
-/// The problem's shapes must be what the operator's own rule says: the loops rely on it, and plans come from strangers.
+/// The problem's shapes must be what the operator's own rule says: the loops rely on it, and plans come from
+/// strangers.
 void check_types(const Problem& problem) {
   ShapeProgram program;
   std::vector<ValueType> inputs;
@@ -49,7 +51,9 @@ void check_types(const Problem& problem) {
   bool fits = problem.dsts.size() <= outputs.size() && !problem.dsts.empty();
   for (std::size_t i = 0; fits && i < problem.dsts.size(); ++i)
     fits = problem.dsts[i].dtype == outputs[i].dtype && to_dims(problem.dsts[i].shape) == outputs[i].shape;
-  if (!fits) throw Error(ErrorCode::invalid_plan, "destinations do not have the operator's shapes: " + describe(problem));
+  if (!fits)
+    throw Error(ErrorCode::invalid_plan,
+                "destinations do not have the operator's shapes: " + describe(problem));
 }
 
 template <class OpT>
@@ -58,24 +62,30 @@ class ReferenceTactic final : public Tactic {
   explicit ReferenceTactic(std::string_view id) : id_(id) {}
   std::string_view id() const override { return id_; }
   std::optional<Refusal> refuses(const Problem& problem) const override {
-    if (!std::holds_alternative<OpT>(problem.op)) return Refusal{"another operator: " + std::string(headrace::name(problem.op))};
+    if (!std::holds_alternative<OpT>(problem.op))
+      return Refusal{"another operator: " + std::string(headrace::name(problem.op))};
     for (const auto* tensors : {&problem.srcs, &problem.dsts})
       for (const TensorDesc& t : *tensors) {
         if (t.layout == Layout::packed) return Refusal{"packed operand " + t.format};
         if (t.shape.size() > kMaxRank) return Refusal{"rank above " + std::to_string(kMaxRank)};
       }
     if constexpr (std::is_same_v<OpT, Conv> || std::is_same_v<OpT, ConvTranspose>) {
-      if (problem.srcs.size() < 2 || !is_float(problem.srcs[0].dtype)) return Refusal{"floating-point operands only"};
-      if (problem.srcs[0].shape.size() < 3 || problem.srcs[0].shape.size() > 5) return Refusal{"one to three spatial axes only"};
+      if (problem.srcs.size() < 2 || !is_float(problem.srcs[0].dtype))
+        return Refusal{"floating-point operands only"};
+      if (problem.srcs[0].shape.size() < 3 || problem.srcs[0].shape.size() > 5)
+        return Refusal{"one to three spatial axes only"};
     }
     if constexpr (std::is_same_v<OpT, Pool>) {
-      if (problem.srcs[0].shape.size() < 3 || problem.srcs[0].shape.size() > 5) return Refusal{"one to three spatial axes only"};
+      if (problem.srcs[0].shape.size() < 3 || problem.srcs[0].shape.size() > 5)
+        return Refusal{"one to three spatial axes only"};
     }
     return std::nullopt;
   }
   std::unique_ptr<Kernel> make(const Problem& problem, const Choice& choice) const override {
-    if (!choice.empty()) throw Error(ErrorCode::invalid_plan, std::string(id_) + " has no choice '" + choice + "'");
-    if (auto refusal = refuses(problem)) throw Error(ErrorCode::invalid_plan, std::string(id_) + ": " + refusal->reason);
+    if (!choice.empty())
+      throw Error(ErrorCode::invalid_plan, std::string(id_) + " has no choice '" + choice + "'");
+    if (auto refusal = refuses(problem))
+      throw Error(ErrorCode::invalid_plan, std::string(id_) + ": " + refusal->reason);
     try {
       check_types(problem);
       return std::make_unique<ReferenceKernel>(id_, reference::make(std::get<OpT>(problem.op), problem),
@@ -90,7 +100,7 @@ class ReferenceTactic final : public Tactic {
 };
 
 struct FreeAligned {
-  void operator()(std::byte* p) const { ::operator delete(p, std::align_val_t{64}); }
+  void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{64}); }
 };
 
 }  // namespace
@@ -101,7 +111,8 @@ Backend make_reference_backend() {
   Backend backend;
   backend.name = "reference";
   backend.make_device = [](std::string_view) { return make_host_device(HostDeviceOptions{}); };
-#define REFERENCE_TACTIC(Type, id) backend.tactics.push_back(std::make_unique<reference::ReferenceTactic<Type>>(id));
+#define REFERENCE_TACTIC(Type, id) \
+  backend.tactics.push_back(std::make_unique<reference::ReferenceTactic<Type>>(id));
 #include "backends/reference/tactics.inc"
 #undef REFERENCE_TACTIC
   return backend;
@@ -132,7 +143,7 @@ std::vector<HostTensor> evaluate_reference(const Op& op, std::span<const HostTen
     for (const HostTensor* input : inputs) data.push_back(const_cast<std::byte*>(input->bytes().data()));
     for (HostTensor& output : outputs) data.push_back(output.mutable_bytes().data());
     std::unique_ptr<std::byte, reference::FreeAligned> workspace(static_cast<std::byte*>(
-        ::operator new(std::max<std::size_t>(kernel->workspace_bytes(), 64), std::align_val_t{64})));
+        ::operator new (std::max<std::size_t>(kernel->workspace_bytes(), 64), std::align_val_t{64})));
     kernel->launch(nullptr, data, workspace.get());
     return outputs;
   }

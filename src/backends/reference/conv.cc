@@ -11,7 +11,8 @@ template <class T>
 Work make_conv(const Conv& op, const Problem& problem) {
   const TensorDesc &src = problem.srcs[0], &weights = problem.srcs[1], &dst = problem.dsts[0];
   const Ints kernel(weights.shape.begin() + 2, weights.shape.end());
-  const Window w = make_window(src.shape, dst.shape, kernel, op.strides, op.dilations, op.pads_begin, op.pads_end);
+  const Window w =
+      make_window(src.shape, dst.shape, kernel, op.strides, op.dilations, op.pads_begin, op.pads_end);
   const PostSteps post(op.post, problem, op.has_bias ? 3 : 2);
   const std::int64_t channels = src.shape[1] / op.groups, maps = dst.shape[1] / op.groups;
   const auto src_bytes = align64(static_cast<std::size_t>(src.elements()) * sizeof(T));
@@ -53,9 +54,11 @@ Work make_conv(const Conv& op, const Problem& problem) {
                     if (stride == 1) {
                       const T* x = from + shift;
 #pragma GCC ivdep
-                      for (std::int64_t i = r.first; i < r.last; ++i) row[i] += factor * static_cast<double>(x[i]);
+                      for (std::int64_t i = r.first; i < r.last; ++i)
+                        row[i] += factor * static_cast<double>(x[i]);
                     } else {
-                      for (std::int64_t i = r.first; i < r.last; ++i) row[i] += factor * static_cast<double>(from[shift + i * stride]);
+                      for (std::int64_t i = r.first; i < r.last; ++i)
+                        row[i] += factor * static_cast<double>(from[shift + i * stride]);
                     }
                   }
                 }

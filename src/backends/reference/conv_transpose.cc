@@ -11,7 +11,8 @@ template <class T>
 Work make_conv_transpose(const ConvTranspose& op, const Problem& problem) {
   const TensorDesc &src = problem.srcs[0], &weights = problem.srcs[1], &dst = problem.dsts[0];
   const Ints kernel(weights.shape.begin() + 2, weights.shape.end());
-  const Window w = make_window(src.shape, dst.shape, kernel, op.strides, op.dilations, op.pads_begin, op.pads_end);
+  const Window w =
+      make_window(src.shape, dst.shape, kernel, op.strides, op.dilations, op.pads_begin, op.pads_end);
   const PostSteps post(op.post, problem, op.has_bias ? 3 : 2);
   const std::int64_t channels = src.shape[1] / op.groups, maps = dst.shape[1] / op.groups;
   const auto src_bytes = align64(static_cast<std::size_t>(src.elements()) * sizeof(T));
@@ -49,8 +50,10 @@ Work make_conv_transpose(const ConvTranspose& op, const Problem& problem) {
                   for (std::int64_t kw = 0; kw < w.kernel[2]; ++kw) {
                     const double factor = taps[(kd * w.kernel[1] + kh) * w.kernel[2] + kw];
                     const std::int64_t shift = kw * w.dilation[2] - w.begin[2];
-                    const Range r = valid(shift, w.stride[2], w.out[2], w.in[2]);  // inputs whose output exists
-                    for (std::int64_t i = r.first; i < r.last; ++i) to[i * w.stride[2] + shift] += factor * static_cast<double>(x[i]);
+                    const Range r =
+                        valid(shift, w.stride[2], w.out[2], w.in[2]);  // inputs whose output exists
+                    for (std::int64_t i = r.first; i < r.last; ++i)
+                      to[i * w.stride[2] + shift] += factor * static_cast<double>(x[i]);
                   }
                 }
             }
@@ -58,7 +61,8 @@ Work make_conv_transpose(const ConvTranspose& op, const Problem& problem) {
         for (std::int64_t od = 0; od < w.out[0]; ++od)
           for (std::int64_t oh = 0; oh < w.out[1]; ++oh) {
             const std::size_t rank = w.index(n, m, od, oh, 0, index);
-            finish_row(post, dst, data, operands, {index, rank}, w.out[2], sum + (od * w.out[1] + oh) * w.out[2]);
+            finish_row(post, dst, data, operands, {index, rank}, w.out[2],
+                       sum + (od * w.out[1] + oh) * w.out[2]);
           }
       }
   };

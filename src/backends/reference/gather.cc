@@ -27,9 +27,13 @@ Work make(const Gather& op, const Problem& problem) {
   const std::size_t rank = indices.shape.size();
   check_extent("Gather", data_desc.shape[axis], dst);
   // For each index: copy the slab of all other axes.
-  const Nest which{indices.shape, {indices.strides, Strides(dst.strides.begin() + op.axis, dst.strides.begin() + op.axis + static_cast<std::ptrdiff_t>(rank))}};
+  const Nest which{
+      indices.shape,
+      {indices.strides, Strides(dst.strides.begin() + op.axis,
+                                dst.strides.begin() + op.axis + static_cast<std::ptrdiff_t>(rank))}};
   Nest slab{data_desc.shape, {dst.strides, data_desc.strides}};
-  slab.strides[0].erase(slab.strides[0].begin() + op.axis, slab.strides[0].begin() + op.axis + static_cast<std::ptrdiff_t>(rank));
+  slab.strides[0].erase(slab.strides[0].begin() + op.axis,
+                        slab.strides[0].begin() + op.axis + static_cast<std::ptrdiff_t>(rank));
   slab.strides[0].insert(slab.strides[0].begin() + op.axis, 0);
   slab = slab.without(axis);
   const std::int64_t extent = data_desc.shape[axis], stride = data_desc.strides[axis];
@@ -72,7 +76,8 @@ Work make(const GatherNd& op, const Problem& problem) {
   Strides batch_strides(lead, 0);
   std::copy_n(data_desc.strides.begin(), batch, batch_strides.begin());
   which.strides = {Strides(indices.strides.begin(), indices.strides.end() - 1),
-                   Strides(dst.strides.begin(), dst.strides.begin() + static_cast<std::ptrdiff_t>(lead)), batch_strides};
+                   Strides(dst.strides.begin(), dst.strides.begin() + static_cast<std::ptrdiff_t>(lead)),
+                   batch_strides};
   const auto tail = static_cast<std::ptrdiff_t>(batch + tuple);
   const Nest slab{Shape(data_desc.shape.begin() + tail, data_desc.shape.end()),
                   {Strides(dst.strides.begin() + static_cast<std::ptrdiff_t>(lead), dst.strides.end()),
@@ -87,7 +92,8 @@ Work make(const GatherNd& op, const Problem& problem) {
       std::int64_t from = offset[2];
       for (std::size_t k = 0; k < tuple; ++k)
         from += data_desc.strides[batch + k] *
-                clamped(int_at(indices.dtype, data[1], offset[0] + static_cast<std::int64_t>(k) * step), data_desc.shape[batch + k]);
+                clamped(int_at(indices.dtype, data[1], offset[0] + static_cast<std::int64_t>(k) * step),
+                        data_desc.shape[batch + k]);
       copy_elements(size, slab, data[2], offset[1], data[0], from);
     });
   }};

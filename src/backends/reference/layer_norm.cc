@@ -26,7 +26,8 @@ Work make(const LayerNorm& op, const Problem& problem) {
   }
   const std::size_t outputs = problem.dsts.size(), first = problem.srcs.size();
   for (std::size_t i = 1; i < outputs; ++i) strides[3 + i] = problem.dsts[i].strides;
-  Nest outer{Shape(src.shape.begin(), src.shape.begin() + axis), {}}, inner{Shape(src.shape.begin() + axis, src.shape.end()), {}};
+  Nest outer{Shape(src.shape.begin(), src.shape.begin() + axis), {}},
+      inner{Shape(src.shape.begin() + axis, src.shape.end()), {}};
   for (const Strides& s : strides) {
     outer.strides.emplace_back(s.begin(), s.begin() + axis);
     inner.strides.emplace_back(s.begin() + axis, s.end());

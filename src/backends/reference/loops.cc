@@ -17,7 +17,8 @@ void dispatch(DType dtype, F&& f) {
     case DType::i16: return f(std::int16_t{});
     case DType::i32: return f(std::int32_t{});
     case DType::i64: return f(std::int64_t{});
-    case DType::u8: case DType::boolean: return f(std::uint8_t{});
+    case DType::u8:
+    case DType::boolean: return f(std::uint8_t{});
     case DType::u16: return f(std::uint16_t{});
     case DType::u32: return f(std::uint32_t{});
     case DType::u64: return f(std::uint64_t{});
@@ -26,12 +27,15 @@ void dispatch(DType dtype, F&& f) {
 
 template <class To, class T>
 To read(T v) {
-  if constexpr (std::is_same_v<T, Half>) return static_cast<To>(to_float(v));
-  else return static_cast<To>(v);
+  if constexpr (std::is_same_v<T, Half>)
+    return static_cast<To>(to_float(v));
+  else
+    return static_cast<To>(v);
 }
 
 template <class To>
-void load(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n, To* to) {
+void load(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n,
+          To* to) {
   dispatch(dtype, [&](auto tag) {
     using T = decltype(tag);
     const T* from = reinterpret_cast<const T*>(base) + offset;
@@ -56,13 +60,15 @@ Nest Nest::without(std::size_t axis) const {
   return nest;
 }
 
-void load_real(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n, double* to) {
+void load_real(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n,
+               double* to) {
   load(dtype, base, offset, stride, n, to);
 }
 void load_int(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n,
               std::int64_t* to) {
   if (is_float(dtype)) {
-    for (std::int64_t i = 0; i < n; ++i) to[i] = real_to_int(DType::i64, real_at(dtype, base, offset + i * stride));
+    for (std::int64_t i = 0; i < n; ++i)
+      to[i] = real_to_int(DType::i64, real_at(dtype, base, offset + i * stride));
     return;
   }
   load(dtype, base, offset, stride, n, to);
@@ -73,9 +79,12 @@ void store_real(DType dtype, std::byte* base, std::int64_t offset, std::int64_t 
     using T = decltype(tag);
     T* to = reinterpret_cast<T*>(base) + offset;
     for (std::int64_t i = 0; i < n; ++i) {
-      if constexpr (std::is_same_v<T, Half>) to[i * stride] = to_half(static_cast<float>(from[i]));
-      else if constexpr (std::is_floating_point_v<T>) to[i * stride] = static_cast<T>(from[i]);
-      else to[i * stride] = static_cast<T>(real_to_int(dtype, from[i]));
+      if constexpr (std::is_same_v<T, Half>)
+        to[i * stride] = to_half(static_cast<float>(from[i]));
+      else if constexpr (std::is_floating_point_v<T>)
+        to[i * stride] = static_cast<T>(from[i]);
+      else
+        to[i * stride] = static_cast<T>(real_to_int(dtype, from[i]));
     }
   });
 }
@@ -85,8 +94,10 @@ void store_int(DType dtype, std::byte* base, std::int64_t offset, std::int64_t s
     using T = decltype(tag);
     T* to = reinterpret_cast<T*>(base) + offset;
     for (std::int64_t i = 0; i < n; ++i) {
-      if constexpr (std::is_same_v<T, Half>) to[i * stride] = to_half(static_cast<float>(from[i]));
-      else to[i * stride] = static_cast<T>(dtype == DType::boolean ? from[i] != 0 : from[i]);
+      if constexpr (std::is_same_v<T, Half>)
+        to[i * stride] = to_half(static_cast<float>(from[i]));
+      else
+        to[i * stride] = static_cast<T>(dtype == DType::boolean ? from[i] != 0 : from[i]);
     }
   });
 }
@@ -136,11 +147,12 @@ std::int64_t real_to_int(DType dtype, double value) {
 }
 
 double int_to_real(DType from, std::int64_t value) {
-  return from == DType::u64 ? static_cast<double>(static_cast<std::uint64_t>(value)) : static_cast<double>(value);
+  return from == DType::u64 ? static_cast<double>(static_cast<std::uint64_t>(value))
+                            : static_cast<double>(value);
 }
 
-void copy_elements(std::size_t size, const Nest& nest, std::byte* dst, std::int64_t dst_offset, const std::byte* src,
-                   std::int64_t src_offset) {
+void copy_elements(std::size_t size, const Nest& nest, std::byte* dst, std::int64_t dst_offset,
+                   const std::byte* src, std::int64_t src_offset) {
   std::int64_t offset[2] = {dst_offset, src_offset};
   const std::int64_t to_step = nest.inner(0), from_step = nest.inner(1);
   const auto copy = [&](auto tag) {
@@ -148,7 +160,8 @@ void copy_elements(std::size_t size, const Nest& nest, std::byte* dst, std::int6
     nest.rows(offset, [&](std::int64_t n) {
       T* to = reinterpret_cast<T*>(dst) + offset[0];
       const T* from = reinterpret_cast<const T*>(src) + offset[1];
-      if (to_step == 1 && from_step == 1) std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(T));
+      if (to_step == 1 && from_step == 1)
+        std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(T));
       else
         for (std::int64_t i = 0; i < n; ++i) to[i * to_step] = from[i * from_step];
     });

@@ -1,8 +1,8 @@
 // What the plain loops share: walking strided tensors, and reading and writing rows of any element type.
 //
-// Real element types are computed in double, integers and bool in int64 (u64 as its bit pattern); storing rounds or
-// wraps to the element type. Nothing here allocates while a kernel runs: a kernel that needs room says so in
-// Work::workspace. Strides and offsets count elements.
+// Real element types are computed in double, integers and bool in int64 (u64 as its bit pattern); storing
+// rounds or wraps to the element type. Nothing here allocates while a kernel runs: a kernel that needs room
+// says so in Work::workspace. Strides and offsets count elements.
 #pragma once
 
 #include <algorithm>
@@ -78,10 +78,14 @@ struct Nest {
   }
 };
 
-void load_real(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n, double* to);
-void store_real(DType dtype, std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n, const double* from);
-void load_int(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n, std::int64_t* to);
-void store_int(DType dtype, std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n, const std::int64_t* from);
+void load_real(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n,
+               double* to);
+void store_real(DType dtype, std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n,
+                const double* from);
+void load_int(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n,
+              std::int64_t* to);
+void store_int(DType dtype, std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n,
+               const std::int64_t* from);
 /// One element.
 double real_at(DType dtype, const std::byte* base, std::int64_t offset);
 std::int64_t int_at(DType dtype, const std::byte* base, std::int64_t offset);
@@ -91,7 +95,8 @@ void put_int(DType dtype, std::byte* base, std::int64_t offset, std::int64_t val
 /// `value` as the element type holds it.
 double round_to(DType dtype, double value);
 std::int64_t wrap_to(DType dtype, std::int64_t value);
-/// Conversions of Cast: truncation towards zero, saturating at 64 bits, then wrapping; NaN becomes the lowest number.
+/// Conversions of Cast: truncation towards zero, saturating at 64 bits, then wrapping; NaN becomes the lowest
+/// number.
 std::int64_t real_to_int(DType dtype, double value);
 double int_to_real(DType from, std::int64_t value);
 /// a < b, as numbers of `dtype`.
@@ -100,8 +105,8 @@ inline bool int_less(DType dtype, std::int64_t a, std::int64_t b) {
 }
 
 /// Copies elements of `size` bytes from tensor 1 of the nest to tensor 0.
-void copy_elements(std::size_t size, const Nest& nest, std::byte* dst, std::int64_t dst_offset, const std::byte* src,
-                   std::int64_t src_offset);
+void copy_elements(std::size_t size, const Nest& nest, std::byte* dst, std::int64_t dst_offset,
+                   const std::byte* src, std::int64_t src_offset);
 /// A dense row-major copy of a tensor of reals as T (float or double).
 template <class T>
 void to_dense(const TensorDesc& desc, const std::byte* data, T* to);

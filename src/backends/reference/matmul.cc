@@ -12,7 +12,8 @@ struct Matrices {
   std::int64_t a_row, a_col, b_row, b_col;
 };
 
-void load(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n, double* to) {
+void load(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n,
+          double* to) {
   load_real(dtype, base, offset, stride, n, to);
 }
 void load(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t stride, std::int64_t n,
@@ -24,10 +25,12 @@ template <class T>
 Work make_matmul(const MatMul& op, const Problem& problem) {
   const TensorDesc &a = problem.srcs[0], &b = problem.srcs[1], &dst = problem.dsts[0];
   const std::size_t rank = dst.shape.size(), ra = a.shape.size(), rb = b.shape.size();
-  if (ra < 2 || rb < 2 || rank < 2) throw Error(ErrorCode::unsupported, "MatMul: operands must have rank 2 or more");
+  if (ra < 2 || rb < 2 || rank < 2)
+    throw Error(ErrorCode::unsupported, "MatMul: operands must have rank 2 or more");
   const std::size_t ak = op.transpose_a ? ra - 2 : ra - 1, am = op.transpose_a ? ra - 1 : ra - 2;
   const std::size_t bk = op.transpose_b ? rb - 1 : rb - 2, bn = op.transpose_b ? rb - 2 : rb - 1;
-  const Matrices size{a.shape[am], a.shape[ak], b.shape[bn], a.strides[am], a.strides[ak], b.strides[bk], b.strides[bn]};
+  const Matrices size{a.shape[am],   a.shape[ak],   b.shape[bn],  a.strides[am],
+                      a.strides[ak], b.strides[bk], b.strides[bn]};
 
   // Batch axes: as the numpy broadcast of the leading axes.
   Nest batch{Shape(dst.shape.begin(), dst.shape.end() - 2), {}};
@@ -88,7 +91,8 @@ Work make_matmul(const MatMul& op, const Problem& problem) {
         index[rank - 2] = m;
         index[rank - 1] = 0;
         if constexpr (kReal) {
-          if (alpha != 1) for (std::int64_t n = 0; n < size.n; ++n) row[n] *= alpha;
+          if (alpha != 1)
+            for (std::int64_t n = 0; n < size.n; ++n) row[n] *= alpha;
         }
         if (!bias.empty()) {
           std::int64_t at = 0;
@@ -101,7 +105,8 @@ Work make_matmul(const MatMul& op, const Problem& problem) {
         } else {
           std::int64_t at = 0;
           for (std::size_t i = 0; i < rank; ++i) at += index[i] * out.strides[i];
-          store_int(out.dtype, data[operands], at, out.strides[rank - 1], size.n, reinterpret_cast<std::int64_t*>(row));
+          store_int(out.dtype, data[operands], at, out.strides[rank - 1], size.n,
+                    reinterpret_cast<std::int64_t*>(row));
         }
       }
     });

@@ -27,8 +27,9 @@ Work make(const Slice& op, const Problem& problem) {
   for (std::size_t i = 0; i < strides.size(); ++i) {
     const std::int64_t first = op.starts[i].value, last = first + (op.sizes[i].value - 1) * op.steps[i].value;
     if (op.sizes[i].value > 0 && (std::min(first, last) < 0 || std::max(first, last) >= src.shape[i]))
-      throw Error(ErrorCode::invalid_model, "Slice: axis " + std::to_string(i) + " reads [" + std::to_string(first) +
-                                                " to " + std::to_string(last) + "] of " + std::to_string(src.shape[i]));
+      throw Error(ErrorCode::invalid_model, "Slice: axis " + std::to_string(i) + " reads [" +
+                                                std::to_string(first) + " to " + std::to_string(last) +
+                                                "] of " + std::to_string(src.shape[i]));
     offset += first * strides[i];
     strides[i] *= op.steps[i].value;
   }
@@ -39,13 +40,17 @@ Work make(const Broadcast&, const Problem& problem) {
   return copy_work(problem.dsts[0], broadcast_strides(problem.srcs[0], problem.dsts[0].shape));
 }
 
-Work make(const Reorder&, const Problem& problem) { return copy_work(problem.dsts[0], problem.srcs[0].strides); }
+Work make(const Reorder&, const Problem& problem) {
+  return copy_work(problem.dsts[0], problem.srcs[0].strides);
+}
 
 Work make(const Reshape&, const Problem& problem) {
   const TensorDesc &src = problem.srcs[0], &dst = problem.dsts[0];
   if (src.layout == Layout::plain && src.is_dense() && dst.layout == Layout::plain && dst.is_dense()) {
     const std::size_t bytes = src.span_bytes();
-    return {[=](Data data, std::byte*) { if (bytes && data[0] != data[1]) std::memcpy(data[1], data[0], bytes); }};
+    return {[=](Data data, std::byte*) {
+      if (bytes && data[0] != data[1]) std::memcpy(data[1], data[0], bytes);
+    }};
   }
   const Nest from{src.shape, {src.strides}}, to{dst.shape, {dst.strides}};
   const std::size_t size = size_bytes(src.dtype);
@@ -54,7 +59,8 @@ Work make(const Reshape&, const Problem& problem) {
     std::array<std::int64_t, kMaxRank> index{};
     std::int64_t target = 0, offset[1] = {0};
     from.each(offset, [&] {
-      std::memcpy(data[1] + static_cast<std::size_t>(target) * size, data[0] + static_cast<std::size_t>(offset[0]) * size, size);
+      std::memcpy(data[1] + static_cast<std::size_t>(target) * size,
+                  data[0] + static_cast<std::size_t>(offset[0]) * size, size);
       for (std::size_t axis = to.shape.size(); axis-- > 0;) {
         target += to.strides[0][axis];
         if (++index[axis] < to.shape[axis]) break;

@@ -23,10 +23,12 @@ struct Registers {
 
 bool is_test(PwOp op) {
   return op == PwOp::is_nan || op == PwOp::is_inf || (op >= PwOp::equal && op <= PwOp::greater_equal) ||
-         op == PwOp::logical_and || op == PwOp::logical_or || op == PwOp::logical_xor || op == PwOp::logical_not;
+         op == PwOp::logical_and || op == PwOp::logical_or || op == PwOp::logical_xor ||
+         op == PwOp::logical_not;
 }
 
-void run_instruction(const std::vector<PwInstr>& code, std::size_t at, std::int64_t n, const Registers& registers) {
+void run_instruction(const std::vector<PwInstr>& code, std::size_t at, std::int64_t n,
+                     const Registers& registers) {
   const PwInstr& instr = code[at];
   const std::int32_t sources[3] = {instr.a, instr.b, instr.c};
   const int count = arity(instr.op);
@@ -51,14 +53,16 @@ void run_instruction(const std::vector<PwInstr>& code, std::size_t at, std::int6
     if (in_real) {
       real[k] = registers.real(source);
       if (!is_float(dtype)) {
-        for (std::int64_t i = 0; i < n; ++i) registers.real(spare)[i] = int_to_real(dtype, registers.integer(source)[i]);
+        for (std::int64_t i = 0; i < n; ++i)
+          registers.real(spare)[i] = int_to_real(dtype, registers.integer(source)[i]);
         real[k] = registers.real(spare);
       }
     } else {
       integer[k] = registers.integer(source);
       if (is_float(dtype)) {
         const DType to = k == 0 && instr.op == PwOp::select ? DType::boolean : instr.dtype;
-        for (std::int64_t i = 0; i < n; ++i) registers.integer(spare)[i] = real_to_int(to, registers.real(source)[i]);
+        for (std::int64_t i = 0; i < n; ++i)
+          registers.integer(spare)[i] = real_to_int(to, registers.real(source)[i]);
         integer[k] = registers.integer(spare);
       }
     }
@@ -93,15 +97,16 @@ Work make(const Pointwise& op, const Problem& problem) {
     const std::int32_t sources[3] = {code[i].a, code[i].b, code[i].c};
     if (code[i].op == PwOp::load) {
       if (code[i].a < 0 || static_cast<std::size_t>(code[i].a) >= problem.srcs.size())
-        throw Error(ErrorCode::invalid_model, "Pointwise: instruction " + std::to_string(i) + " loads input " +
-                                                  std::to_string(code[i].a) + " of " +
+        throw Error(ErrorCode::invalid_model, "Pointwise: instruction " + std::to_string(i) +
+                                                  " loads input " + std::to_string(code[i].a) + " of " +
                                                   std::to_string(problem.srcs.size()));
       continue;
     }
     for (int k = 0; k < arity(code[i].op); ++k)
       if (sources[k] < 0 || static_cast<std::size_t>(sources[k]) >= i)
-        throw Error(ErrorCode::invalid_model, "Pointwise: instruction " + std::to_string(i) + " reads instruction " +
-                                                  std::to_string(sources[k]) + ", which is not earlier");
+        throw Error(ErrorCode::invalid_model, "Pointwise: instruction " + std::to_string(i) +
+                                                  " reads instruction " + std::to_string(sources[k]) +
+                                                  ", which is not earlier");
   }
   const TensorDesc dst = problem.dsts[0];
   Nest nest{dst.shape, {}};
@@ -128,18 +133,24 @@ Work make(const Pointwise& op, const Problem& problem) {
           if (instr.op == PwOp::load) {
             const auto input = static_cast<std::size_t>(instr.a);
             const std::int64_t from = offset[input] + begin * nest.inner(input);
-            if (is_float(instr.dtype)) load_real(dtypes[input], data[input], from, nest.inner(input), n, registers.real(i));
-            else load_int(dtypes[input], data[input], from, nest.inner(input), n, registers.integer(i));
+            if (is_float(instr.dtype))
+              load_real(dtypes[input], data[input], from, nest.inner(input), n, registers.real(i));
+            else
+              load_int(dtypes[input], data[input], from, nest.inner(input), n, registers.integer(i));
           } else if (instr.op == PwOp::constant) {
-            if (is_float(instr.dtype)) std::fill_n(registers.real(i), n, round_to(instr.dtype, instr.alpha));
-            else std::fill_n(registers.integer(i), n, wrap_to(instr.dtype, instr.imm));
+            if (is_float(instr.dtype))
+              std::fill_n(registers.real(i), n, round_to(instr.dtype, instr.alpha));
+            else
+              std::fill_n(registers.integer(i), n, wrap_to(instr.dtype, instr.imm));
           } else {
             run_instruction(code, i, n, registers);
           }
         }
         const std::int64_t to = offset[last] + begin * nest.inner(last);
-        if (is_float(code.back().dtype)) store_real(dst.dtype, data[last], to, nest.inner(last), n, registers.real(code.size() - 1));
-        else store_int(dst.dtype, data[last], to, nest.inner(last), n, registers.integer(code.size() - 1));
+        if (is_float(code.back().dtype))
+          store_real(dst.dtype, data[last], to, nest.inner(last), n, registers.real(code.size() - 1));
+        else
+          store_int(dst.dtype, data[last], to, nest.inner(last), n, registers.integer(code.size() - 1));
       }
     });
   };

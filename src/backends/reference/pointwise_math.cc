@@ -50,14 +50,21 @@ std::int64_t int_rem(DType dtype, std::int64_t a, std::int64_t b) {
 
 void real_op(PwOp op, double alpha, double beta, std::int64_t n, double* r, const double* a, const double* b,
              const double* c) {
-  const auto one = [&](auto f) { for (std::int64_t i = 0; i < n; ++i) r[i] = f(a[i]); };
-  const auto two = [&](auto f) { for (std::int64_t i = 0; i < n; ++i) r[i] = f(a[i], b[i]); };
+  const auto one = [&](auto f) {
+    for (std::int64_t i = 0; i < n; ++i) r[i] = f(a[i]);
+  };
+  const auto two = [&](auto f) {
+    for (std::int64_t i = 0; i < n; ++i) r[i] = f(a[i], b[i]);
+  };
   using std::numbers::pi;
   switch (op) {
-    case PwOp::load: case PwOp::constant: case PwOp::cast: return one([](double x) { return x; });
+    case PwOp::load:
+    case PwOp::constant:
+    case PwOp::cast: return one([](double x) { return x; });
     case PwOp::neg: return one([](double x) { return -x; });
     case PwOp::abs: return one([](double x) { return std::abs(x); });
-    case PwOp::sign: return one([](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : std::isnan(x) ? x : 0.0; });
+    case PwOp::sign:
+      return one([](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : std::isnan(x) ? x : 0.0; });
     case PwOp::floor: return one([](double x) { return std::floor(x); });
     case PwOp::ceil: return one([](double x) { return std::ceil(x); });
     case PwOp::round: return one([](double x) { return std::nearbyint(x); });
@@ -84,7 +91,8 @@ void real_op(PwOp op, double alpha, double beta, std::int64_t n, double* r, cons
       return one([&](double x) { return double(std::isinf(x) && (x > 0 ? alpha != 0 : beta != 0)); });
     case PwOp::logical_not: return one([](double x) { return double(x == 0); });
     case PwOp::relu: return one([](double x) { return x < 0 ? 0 : x; });
-    case PwOp::clip: return one([&](double x) { return std::isnan(x) ? x : std::min(std::max(x, alpha), beta); });
+    case PwOp::clip:
+      return one([&](double x) { return std::isnan(x) ? x : std::min(std::max(x, alpha), beta); });
     case PwOp::leaky_relu: return one([&](double x) { return x < 0 ? alpha * x : x; });
     case PwOp::elu: return one([&](double x) { return x < 0 ? alpha * std::expm1(x) : x; });
     case PwOp::selu: return one([&](double x) { return beta * (x <= 0 ? alpha * std::expm1(x) : x); });
@@ -96,9 +104,11 @@ void real_op(PwOp op, double alpha, double beta, std::int64_t n, double* r, cons
     case PwOp::hard_swish: return one([](double x) { return x * clamp01(x / 6 + 0.5); });
     case PwOp::silu: return one([&](double x) { return x * sigmoid(alpha * x); });
     case PwOp::mish: return one([](double x) { return x * std::tanh(softplus(x)); });
-    case PwOp::gelu_erf: return one([](double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2)); });
+    case PwOp::gelu_erf:
+      return one([](double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2)); });
     case PwOp::gelu_tanh:
-      return one([](double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / pi) * (x + 0.044715 * x * x * x))); });
+      return one(
+          [](double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / pi) * (x + 0.044715 * x * x * x))); });
     case PwOp::thresholded_relu: return one([&](double x) { return x <= alpha ? 0 : x; });
     case PwOp::add: return two([](double x, double y) { return x + y; });
     case PwOp::sub: return two([](double x, double y) { return x - y; });
@@ -118,27 +128,42 @@ void real_op(PwOp op, double alpha, double beta, std::int64_t n, double* r, cons
     case PwOp::logical_and: return two([](double x, double y) { return double(x != 0 && y != 0); });
     case PwOp::logical_or: return two([](double x, double y) { return double(x != 0 || y != 0); });
     case PwOp::logical_xor: return two([](double x, double y) { return double((x != 0) != (y != 0)); });
-    case PwOp::bit_not: case PwOp::bit_and: case PwOp::bit_or: case PwOp::bit_xor: case PwOp::shift_left:
+    case PwOp::bit_not:
+    case PwOp::bit_and:
+    case PwOp::bit_or:
+    case PwOp::bit_xor:
+    case PwOp::shift_left:
     case PwOp::shift_right:
       throw Error(ErrorCode::unsupported, std::string(to_string(op)) + " is for integers only");
-    case PwOp::select: for (std::int64_t i = 0; i < n; ++i) r[i] = a[i] != 0 ? b[i] : c[i]; return;
+    case PwOp::select:
+      for (std::int64_t i = 0; i < n; ++i) r[i] = a[i] != 0 ? b[i] : c[i];
+      return;
   }
 }
 
-void int_op(PwOp op, DType dtype, double alpha, double beta, std::int64_t n, std::int64_t* r, const std::int64_t* a,
-            const std::int64_t* b, const std::int64_t* c) {
+void int_op(PwOp op, DType dtype, double alpha, double beta, std::int64_t n, std::int64_t* r,
+            const std::int64_t* a, const std::int64_t* b, const std::int64_t* c) {
   using I = std::int64_t;
   using U = std::uint64_t;
-  const auto one = [&](auto f) { for (I i = 0; i < n; ++i) r[i] = static_cast<I>(f(a[i])); };
-  const auto two = [&](auto f) { for (I i = 0; i < n; ++i) r[i] = static_cast<I>(f(a[i], b[i])); };
+  const auto one = [&](auto f) {
+    for (I i = 0; i < n; ++i) r[i] = static_cast<I>(f(a[i]));
+  };
+  const auto two = [&](auto f) {
+    for (I i = 0; i < n; ++i) r[i] = static_cast<I>(f(a[i], b[i]));
+  };
   const auto less = [dtype](I x, I y) { return int_less(dtype, x, y); };
   const bool is_unsigned = is_unsigned_int(dtype) || dtype == DType::boolean;
   switch (op) {
     case PwOp::neg: return one([](I x) { return 0 - static_cast<U>(x); });
-    case PwOp::abs: return one([&](I x) { return !is_unsigned && x < 0 ? 0 - static_cast<U>(x) : static_cast<U>(x); });
+    case PwOp::abs:
+      return one([&](I x) { return !is_unsigned && x < 0 ? 0 - static_cast<U>(x) : static_cast<U>(x); });
     case PwOp::sign: return one([&](I x) { return x == 0 ? 0 : is_unsigned || x > 0 ? 1 : -1; });
-    case PwOp::floor: case PwOp::ceil: case PwOp::round: case PwOp::cast: return one([](I x) { return x; });
-    case PwOp::is_nan: case PwOp::is_inf: return one([](I) { return 0; });
+    case PwOp::floor:
+    case PwOp::ceil:
+    case PwOp::round:
+    case PwOp::cast: return one([](I x) { return x; });
+    case PwOp::is_nan:
+    case PwOp::is_inf: return one([](I) { return 0; });
     case PwOp::logical_not: return one([](I x) { return x == 0; });
     case PwOp::bit_not: return one([](I x) { return ~x; });
     case PwOp::relu: return one([&](I x) { return !is_unsigned && x < 0 ? 0 : x; });
@@ -151,7 +176,10 @@ void int_op(PwOp op, DType dtype, double alpha, double beta, std::int64_t n, std
         return real_to_int(dtype, v);
       };
       const I low = bound(alpha), high = bound(beta);
-      return one([&](I x) { x = less(x, low) ? low : x; return less(high, x) ? high : x; });
+      return one([&](I x) {
+        x = less(x, low) ? low : x;
+        return less(high, x) ? high : x;
+      });
     }
     case PwOp::add: return two([](I x, I y) { return static_cast<U>(x) + static_cast<U>(y); });
     case PwOp::sub: return two([](I x, I y) { return static_cast<U>(x) - static_cast<U>(y); });
@@ -166,8 +194,10 @@ void int_op(PwOp op, DType dtype, double alpha, double beta, std::int64_t n, std
     case PwOp::pow: return two(int_pow);
     case PwOp::min: return two([&](I x, I y) { return less(y, x) ? y : x; });
     case PwOp::max: return two([&](I x, I y) { return less(x, y) ? y : x; });
-    case PwOp::prelu: return two([&](I x, I y) {
-      return !is_unsigned && x < 0 ? static_cast<I>(static_cast<U>(x) * static_cast<U>(y)) : x; });
+    case PwOp::prelu:
+      return two([&](I x, I y) {
+        return !is_unsigned && x < 0 ? static_cast<I>(static_cast<U>(x) * static_cast<U>(y)) : x;
+      });
     case PwOp::equal: return two([](I x, I y) { return x == y; });
     case PwOp::less: return two(less);
     case PwOp::less_equal: return two([&](I x, I y) { return !less(y, x); });
@@ -187,7 +217,9 @@ void int_op(PwOp op, DType dtype, double alpha, double beta, std::int64_t n, std
         if (is_unsigned) return static_cast<I>(out ? 0 : static_cast<U>(x) >> y);
         return x >> (out ? 63 : y);
       });
-    case PwOp::select: for (I i = 0; i < n; ++i) r[i] = a[i] != 0 ? b[i] : c[i]; return;
+    case PwOp::select:
+      for (I i = 0; i < n; ++i) r[i] = a[i] != 0 ? b[i] : c[i];
+      return;
     default: {
       const double nothing = 0;
       for (I i = 0; i < n; ++i) {

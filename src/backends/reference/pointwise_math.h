@@ -1,4 +1,5 @@
-// One pointwise instruction over a block of values. Contract: pointwise.h; results are not yet rounded to the dtype.
+// One pointwise instruction over a block of values. Contract: pointwise.h; results are not yet rounded to the
+// dtype.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@ namespace headrace::reference {
 void real_op(PwOp op, double alpha, double beta, std::int64_t n, double* r, const double* a, const double* b,
              const double* c);
 /// Integer operands of `dtype`. Operators that integers lack go through double.
-void int_op(PwOp op, DType dtype, double alpha, double beta, std::int64_t n, std::int64_t* r, const std::int64_t* a,
-            const std::int64_t* b, const std::int64_t* c);
+void int_op(PwOp op, DType dtype, double alpha, double beta, std::int64_t n, std::int64_t* r,
+            const std::int64_t* a, const std::int64_t* b, const std::int64_t* c);
 
 }  // namespace headrace::reference

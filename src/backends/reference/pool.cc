@@ -9,7 +9,8 @@ namespace headrace::reference {
 
 namespace {
 
-/// Elements of the window at output o that lie inside [0, in) or, with padding counted, inside [-begin, in + end).
+/// Elements of the window at output o that lie inside [0, in) or, with padding counted, inside [-begin, in +
+/// end).
 std::int64_t counted(const Window& w, std::size_t k, std::int64_t o, bool with_padding) {
   std::int64_t count = 0;
   for (std::int64_t t = 0; t < w.kernel[k]; ++t) {
@@ -23,7 +24,8 @@ std::int64_t counted(const Window& w, std::size_t k, std::int64_t o, bool with_p
 
 Work make(const Pool& op, const Problem& problem) {
   const TensorDesc src = problem.srcs[0], dst = problem.dsts[0];
-  const Window w = make_window(src.shape, dst.shape, op.kernel, op.strides, op.dilations, op.pads_begin, op.pads_end);
+  const Window w =
+      make_window(src.shape, dst.shape, op.kernel, op.strides, op.dilations, op.pads_begin, op.pads_end);
   const bool with_indices = problem.dsts.size() > 1;
   const TensorDesc indices = with_indices ? problem.dsts[1] : TensorDesc{};
   const Pool pool = op;
@@ -63,8 +65,10 @@ Work make(const Pool& op, const Problem& problem) {
                     if (iw < 0 || iw >= w.in[2]) continue;
                     const std::int64_t flat = (id * w.in[1] + ih) * w.in[2] + iw;
                     const double x = plane[flat];
-                    if (pool.kind == PoolKind::average) result += x;
-                    else if (pool.kind == PoolKind::lp) result += std::pow(std::abs(x), static_cast<double>(pool.p));
+                    if (pool.kind == PoolKind::average)
+                      result += x;
+                    else if (pool.kind == PoolKind::lp)
+                      result += std::pow(std::abs(x), static_cast<double>(pool.p));
                     else if (best < 0 || x > result || (std::isnan(x) && !std::isnan(result))) {
                       result = x;
                       best = pool.column_major ? (iw * w.in[1] + ih) * w.in[0] + id : flat;
@@ -84,10 +88,13 @@ Work make(const Pool& op, const Problem& problem) {
                 to += index[i] * dst.strides[i];
                 if (with_indices) to_index += index[i] * indices.strides[i];
               }
-              if (integers) put_int(dst.dtype, data[1], to, best < 0 ? 0 : static_cast<std::int64_t>(result));
-              else put_real(dst.dtype, data[1], to, result);
+              if (integers)
+                put_int(dst.dtype, data[1], to, best < 0 ? 0 : static_cast<std::int64_t>(result));
+              else
+                put_real(dst.dtype, data[1], to, result);
               if (with_indices)
-                put_int(indices.dtype, data[2], to_index, best < 0 ? 0 : best + (n * src.shape[1] + c) * w.in_size());
+                put_int(indices.dtype, data[2], to_index,
+                        best < 0 ? 0 : best + (n * src.shape[1] + c) * w.in_size());
             }
       }
   };

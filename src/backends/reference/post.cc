@@ -8,10 +8,12 @@ PostSteps::PostSteps(const std::vector<Post>& post, const Problem& problem, std:
   for (const Post& p : post) {
     Step step{p, 0, DType::f32, {}};
     if (arity(p.op) > 2 || arity(p.op) < 1)
-      throw Error(ErrorCode::unsupported, "post step " + std::string(to_string(p.op)) + ": only unary and binary ones");
+      throw Error(ErrorCode::unsupported,
+                  "post step " + std::string(to_string(p.op)) + ": only unary and binary ones");
     if (arity(p.op) == 2) {
       if (first >= problem.srcs.size())
-        throw Error(ErrorCode::invalid_model, "post step " + std::string(to_string(p.op)) + " lacks its operand");
+        throw Error(ErrorCode::invalid_model,
+                    "post step " + std::string(to_string(p.op)) + " lacks its operand");
       step.source = first++;
       step.dtype = problem.srcs[step.source].dtype;
       step.strides = broadcast_strides(problem.srcs[step.source], problem.dsts[0].shape);
@@ -26,7 +28,8 @@ void PostSteps::apply(Data data, std::span<const std::int64_t> index, std::int64
     if (arity(step.post.op) == 2) {
       std::int64_t offset = 0;
       for (std::size_t i = 0; i < index.size(); ++i) offset += index[i] * step.strides[i];
-      load_real(step.dtype, data[step.source], offset, step.strides.empty() ? 0 : step.strides.back(), n, operand.data());
+      load_real(step.dtype, data[step.source], offset, step.strides.empty() ? 0 : step.strides.back(), n,
+                operand.data());
     }
     real_op(step.post.op, step.post.alpha, step.post.beta, n, row, row, operand.data(), nullptr);
   }

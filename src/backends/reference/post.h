@@ -1,4 +1,5 @@
-// The post list of Conv, ConvTranspose and MatMul, applied to rows of results before they are rounded and stored.
+// The post list of Conv, ConvTranspose and MatMul, applied to rows of results before they are rounded and
+// stored.
 #pragma once
 
 #include "backends/reference/loops.h"

@@ -41,12 +41,15 @@ double real_start(ReduceKind kind) {
 
 void add_real(ReduceKind kind, double& sum, double x) {
   switch (kind) {
-    case ReduceKind::sum: case ReduceKind::mean: case ReduceKind::log_sum: sum += x; return;
+    case ReduceKind::sum:
+    case ReduceKind::mean:
+    case ReduceKind::log_sum: sum += x; return;
     case ReduceKind::max: sum = std::isnan(x) || x > sum ? x : sum; return;
     case ReduceKind::min: sum = std::isnan(x) || x < sum ? x : sum; return;
     case ReduceKind::prod: sum *= x; return;
     case ReduceKind::l1: sum += std::abs(x); return;
-    case ReduceKind::l2: case ReduceKind::sum_square: sum += x * x; return;
+    case ReduceKind::l2:
+    case ReduceKind::sum_square: sum += x * x; return;
     case ReduceKind::log_sum_exp: sum += std::exp(x); return;
   }
 }
@@ -86,7 +89,8 @@ std::int64_t int_start(ReduceKind kind, DType dtype) {
   const bool is_unsigned = is_unsigned_int(dtype) || dtype == DType::boolean;
   const int bits = static_cast<int>(8 * size_bytes(dtype));
   if (kind == ReduceKind::prod) return 1;
-  if (kind == ReduceKind::max) return is_unsigned ? 0 : std::numeric_limits<std::int64_t>::min() >> (64 - bits);
+  if (kind == ReduceKind::max)
+    return is_unsigned ? 0 : std::numeric_limits<std::int64_t>::min() >> (64 - bits);
   if (kind == ReduceKind::min) {
     if (dtype == DType::boolean) return 1;
     return is_unsigned ? wrap_to(dtype, -1) : std::numeric_limits<std::int64_t>::max() >> (64 - bits);
@@ -94,8 +98,8 @@ std::int64_t int_start(ReduceKind kind, DType dtype) {
   return 0;
 }
 
-std::int64_t reduce_int(ReduceKind kind, DType dtype, const Nest& nest, const std::byte* data, std::int64_t base,
-                        std::int64_t count) {
+std::int64_t reduce_int(ReduceKind kind, DType dtype, const Nest& nest, const std::byte* data,
+                        std::int64_t base, std::int64_t count) {
   using U = std::uint64_t;
   std::int64_t sum = int_start(kind, dtype);
   std::int64_t offset[1] = {base};
@@ -106,16 +110,20 @@ std::int64_t reduce_int(ReduceKind kind, DType dtype, const Nest& nest, const st
       case ReduceKind::min: sum = int_less(dtype, x, sum) ? x : sum; break;
       case ReduceKind::prod: sum = static_cast<std::int64_t>(static_cast<U>(sum) * static_cast<U>(x)); break;
       case ReduceKind::sum_square:
-        sum = static_cast<std::int64_t>(static_cast<U>(sum) + static_cast<U>(x) * static_cast<U>(x)); break;
+        sum = static_cast<std::int64_t>(static_cast<U>(sum) + static_cast<U>(x) * static_cast<U>(x));
+        break;
       case ReduceKind::l1:
-        sum = static_cast<std::int64_t>(static_cast<U>(sum) + (is_signed_int(dtype) && x < 0 ? 0 - static_cast<U>(x) : static_cast<U>(x)));
+        sum = static_cast<std::int64_t>(static_cast<U>(sum) + (is_signed_int(dtype) && x < 0
+                                                                   ? 0 - static_cast<U>(x)
+                                                                   : static_cast<U>(x)));
         break;
       default: sum = static_cast<std::int64_t>(static_cast<U>(sum) + static_cast<U>(x));
     }
   });
   if (kind == ReduceKind::mean) {
     if (count == 0) return 0;
-    return dtype == DType::u64 ? static_cast<std::int64_t>(static_cast<U>(sum) / static_cast<U>(count)) : sum / count;
+    return dtype == DType::u64 ? static_cast<std::int64_t>(static_cast<U>(sum) / static_cast<U>(count))
+                               : sum / count;
   }
   return sum;
 }
@@ -133,9 +141,11 @@ Work make(const Reduce& op, const Problem& problem) {
     std::int64_t offset[2] = {0, 0};
     s.kept.each(offset, [&] {
       if (real)
-        put_real(dst.dtype, data[1], offset[1], reduce_real(kind, src.dtype, s.reduced, data[0], offset[0], count));
+        put_real(dst.dtype, data[1], offset[1],
+                 reduce_real(kind, src.dtype, s.reduced, data[0], offset[0], count));
       else
-        put_int(dst.dtype, data[1], offset[1], reduce_int(kind, src.dtype, s.reduced, data[0], offset[0], count));
+        put_int(dst.dtype, data[1], offset[1],
+                reduce_int(kind, src.dtype, s.reduced, data[0], offset[0], count));
     });
   }};
 }

@@ -1,7 +1,8 @@
 // The reference backend's operators: one function each, from a resolved problem to its loops.
 //
-// Contract: `make` may allocate and precompute; what it returns is immutable, and its run neither allocates nor keeps
-// state. Semantics: core/op.h, core/pointwise.h, and ONNX's specification. `refuse` says why not, or nothing.
+// Contract: `make` may allocate and precompute; what it returns is immutable, and its run neither allocates
+// nor keeps state. Semantics: core/op.h, core/pointwise.h, and ONNX's specification. `refuse` says why not,
+// or nothing.
 #pragma once
 
 #include <optional>

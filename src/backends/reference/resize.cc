@@ -1,7 +1,8 @@
-// Resize: a table of taps {source index, weight} per axis and output position; one axis after the other, in double.
+// Resize: a table of taps {source index, weight} per axis and output position; one axis after the other, in
+// double.
 //
-// Every mode of ONNX is such a table, since its interpolation is separable: nearest has one tap, linear two, cubic
-// four, antialiasing more. Positions that tf_crop_and_resize puts outside take the extrapolation value.
+// Every mode of ONNX is such a table, since its interpolation is separable: nearest has one tap, linear two,
+// cubic four, antialiasing more. Positions that tf_crop_and_resize puts outside take the extrapolation value.
 #include <cmath>
 
 #include "backends/reference/reference.h"
@@ -14,12 +15,14 @@ struct AxisTable {
   std::int64_t in = 0, out = 0, taps = 0;
   std::vector<std::int64_t> index;  ///< [out][taps]
   std::vector<double> weight;
-  std::vector<bool> outside;        ///< [out]
+  std::vector<bool> outside;  ///< [out]
   bool identity = false;
 };
 
-double coordinate(const Resize& op, std::size_t axis, std::int64_t x, std::int64_t in, std::int64_t out, double scale) {
-  const double width = scale * static_cast<double>(in), i = static_cast<double>(x), last = static_cast<double>(in - 1);
+double coordinate(const Resize& op, std::size_t axis, std::int64_t x, std::int64_t in, std::int64_t out,
+                  double scale) {
+  const double width = scale * static_cast<double>(in), i = static_cast<double>(x),
+               last = static_cast<double>(in - 1);
   switch (op.coord) {
     case ResizeCoord::align_corners: return width == 1 || out == 1 ? 0 : i * last / (width - 1);
     case ResizeCoord::asymmetric: return i / scale;
@@ -51,10 +54,14 @@ std::int64_t taps(const Resize& op, double ratio, double scale, std::vector<doub
   weights.clear();
   if (op.mode == ResizeMode::nearest) {
     bool upper = false;
-    if (ratio == 1) upper = true;
-    else if (op.nearest == ResizeNearest::round_prefer_floor) upper = ratio > 0.5;
-    else if (op.nearest == ResizeNearest::round_prefer_ceil) upper = ratio >= 0.5;
-    else upper = op.nearest == ResizeNearest::ceil;
+    if (ratio == 1)
+      upper = true;
+    else if (op.nearest == ResizeNearest::round_prefer_floor)
+      upper = ratio > 0.5;
+    else if (op.nearest == ResizeNearest::round_prefer_ceil)
+      upper = ratio >= 0.5;
+    else
+      upper = op.nearest == ResizeNearest::ceil;
     weights = {1};
     return upper ? 1 : 0;
   }
@@ -64,10 +71,12 @@ std::int64_t taps(const Resize& op, double ratio, double scale, std::vector<doub
   double sum = 0;
   for (std::int64_t i = first; i < 2 - first; ++i) {
     const double x = (static_cast<double>(i) - ratio) * shrink;
-    weights.push_back(op.mode == ResizeMode::linear ? std::max(0.0, 1 - std::abs(x)) : cubic(x, op.cubic_coeff));
+    weights.push_back(op.mode == ResizeMode::linear ? std::max(0.0, 1 - std::abs(x))
+                                                    : cubic(x, op.cubic_coeff));
     sum += weights.back();
   }
-  if (op.antialias) for (double& w : weights) w /= sum;
+  if (op.antialias)
+    for (double& w : weights) w /= sum;
   return first;
 }
 
@@ -75,7 +84,8 @@ AxisTable make_table(const Resize& op, std::size_t axis, std::int64_t in, std::i
   AxisTable table;
   table.in = in;
   table.out = out;
-  const double scale = op.scales.empty() ? static_cast<double>(out) / static_cast<double>(in) : op.scales[axis];
+  const double scale =
+      op.scales.empty() ? static_cast<double>(out) / static_cast<double>(in) : op.scales[axis];
   std::vector<double> weights;
   table.identity = in == out;
   for (std::int64_t x = 0; x < out && in > 0; ++x) {
@@ -83,7 +93,8 @@ AxisTable make_table(const Resize& op, std::size_t axis, std::int64_t in, std::i
     const bool whole = at == floor;
     const auto base = static_cast<std::int64_t>(whole ? floor - 1 : floor);
     const std::int64_t first = base + taps(op, whole ? 1 : at - floor, scale, weights);
-    const bool outside = op.coord == ResizeCoord::tf_crop_and_resize && (at < 0 || at > static_cast<double>(in - 1));
+    const bool outside =
+        op.coord == ResizeCoord::tf_crop_and_resize && (at < 0 || at > static_cast<double>(in - 1));
     table.outside.push_back(outside);
     table.taps = static_cast<std::int64_t>(weights.size());
     if (op.exclude_outside) {
@@ -112,7 +123,8 @@ std::int64_t product(const Shape& shape, std::size_t begin, std::size_t end) {
 }
 
 /// Nearest moves elements, so it is exact for every type.
-Work make_nearest(const TensorDesc& src, const TensorDesc& dst, std::vector<AxisTable> tables, double extrapolation) {
+Work make_nearest(const TensorDesc& src, const TensorDesc& dst, std::vector<AxisTable> tables,
+                  double extrapolation) {
   const Nest nest{dst.shape, {dst.strides}};
   const std::size_t size = size_bytes(src.dtype);
   return {[=](Data data, std::byte*) {
@@ -126,8 +138,11 @@ Work make_nearest(const TensorDesc& src, const TensorDesc& dst, std::vector<Axis
         from += tables[axis].index[i] * src.strides[axis];
         outside |= tables[axis].outside[i];
       }
-      if (outside) put_real(dst.dtype, data[1], offset[0], extrapolation);
-      else std::memcpy(data[1] + static_cast<std::size_t>(offset[0]) * size, data[0] + static_cast<std::size_t>(from) * size, size);
+      if (outside)
+        put_real(dst.dtype, data[1], offset[0], extrapolation);
+      else
+        std::memcpy(data[1] + static_cast<std::size_t>(offset[0]) * size,
+                    data[0] + static_cast<std::size_t>(from) * size, size);
       for (std::size_t axis = tables.size(); axis-- > 0;) {
         if (++index[axis] < nest.shape[axis]) break;
         index[axis] = 0;
@@ -136,7 +151,8 @@ Work make_nearest(const TensorDesc& src, const TensorDesc& dst, std::vector<Axis
   }};
 }
 
-void resize_axis(const AxisTable& table, std::int64_t outer, std::int64_t inner, double extrapolation, const double* from, double* to) {
+void resize_axis(const AxisTable& table, std::int64_t outer, std::int64_t inner, double extrapolation,
+                 const double* from, double* to) {
   for (std::int64_t o = 0; o < outer; ++o, from += table.in * inner)
     for (std::int64_t x = 0; x < table.out; ++x, to += inner) {
       const auto i = static_cast<std::size_t>(x);
@@ -158,10 +174,13 @@ Work make(const Resize& op, const Problem& problem) {
   const TensorDesc src = problem.srcs[0], dst = problem.dsts[0];
   if (src.shape.size() != dst.shape.size() || (!op.scales.empty() && op.scales.size() != src.shape.size()) ||
       (!op.roi.empty() && op.roi.size() != 2 * src.shape.size()))
-    throw Error(ErrorCode::invalid_model, "Resize: sizes, scales and roi must have an entry per axis of " + to_string(src));
-  if (src.elements() == 0 && dst.elements() > 0) throw Error(ErrorCode::invalid_argument, "Resize of the empty tensor " + to_string(src));
+    throw Error(ErrorCode::invalid_model,
+                "Resize: sizes, scales and roi must have an entry per axis of " + to_string(src));
+  if (src.elements() == 0 && dst.elements() > 0)
+    throw Error(ErrorCode::invalid_argument, "Resize of the empty tensor " + to_string(src));
   std::vector<AxisTable> tables;
-  for (std::size_t i = 0; i < src.shape.size(); ++i) tables.push_back(make_table(op, i, src.shape[i], dst.shape[i]));
+  for (std::size_t i = 0; i < src.shape.size(); ++i)
+    tables.push_back(make_table(op, i, src.shape[i], dst.shape[i]));
   if (op.mode == ResizeMode::nearest) return make_nearest(src, dst, std::move(tables), op.extrapolation);
 
   // Two dense buffers in turn, each as large as the largest step.
@@ -183,7 +202,8 @@ Work make(const Resize& op, const Problem& problem) {
     // `shape` has src's extents before axis and dst's from it on.
     for (std::size_t axis = tables.size(); axis-- > 0;) {
       if (tables[axis].identity) continue;
-      resize_axis(tables[axis], product(src.shape, 0, axis), product(dst.shape, axis + 1, dst.shape.size()), extrapolation, from, to);
+      resize_axis(tables[axis], product(src.shape, 0, axis), product(dst.shape, axis + 1, dst.shape.size()),
+                  extrapolation, from, to);
       std::swap(from, to);
     }
     std::int64_t offset[1] = {0};

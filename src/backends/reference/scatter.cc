@@ -1,5 +1,5 @@
-// ScatterElements, ScatterNd: data is copied, then updates are applied in row-major order. Indices out of range are
-// clamped.
+// ScatterElements, ScatterNd: data is copied, then updates are applied in row-major order. Indices out of
+// range are clamped.
 #include <cmath>
 
 #include "backends/reference/reference.h"
@@ -18,25 +18,34 @@ void check_extent(const char* name, std::int64_t extent, std::int64_t updates) {
     throw Error(ErrorCode::invalid_argument, std::string(name) + ": scatters into an axis of extent 0");
 }
 
-void combine(ScatterReduce how, DType dtype, std::byte* dst, std::int64_t to, const std::byte* updates, std::int64_t from) {
+void combine(ScatterReduce how, DType dtype, std::byte* dst, std::int64_t to, const std::byte* updates,
+             std::int64_t from) {
   const std::size_t size = size_bytes(dtype);
   if (how == ScatterReduce::none) {
-    std::memcpy(dst + static_cast<std::size_t>(to) * size, updates + static_cast<std::size_t>(from) * size, size);
+    std::memcpy(dst + static_cast<std::size_t>(to) * size, updates + static_cast<std::size_t>(from) * size,
+                size);
   } else if (is_float(dtype)) {
     const double a = real_at(dtype, dst, to), b = real_at(dtype, updates, from);
     double r = a;
-    if (how == ScatterReduce::add) r = a + b;
-    else if (how == ScatterReduce::mul) r = a * b;
-    else if (std::isnan(a) || std::isnan(b)) r = std::nan("");
-    else r = how == ScatterReduce::min ? std::min(a, b) : std::max(a, b);
+    if (how == ScatterReduce::add)
+      r = a + b;
+    else if (how == ScatterReduce::mul)
+      r = a * b;
+    else if (std::isnan(a) || std::isnan(b))
+      r = std::nan("");
+    else
+      r = how == ScatterReduce::min ? std::min(a, b) : std::max(a, b);
     put_real(dtype, dst, to, r);
   } else {
     using U = std::uint64_t;
     const std::int64_t a = int_at(dtype, dst, to), b = int_at(dtype, updates, from);
     std::int64_t r = a;
-    if (how == ScatterReduce::add) r = static_cast<std::int64_t>(static_cast<U>(a) + static_cast<U>(b));
-    else if (how == ScatterReduce::mul) r = static_cast<std::int64_t>(static_cast<U>(a) * static_cast<U>(b));
-    else if (int_less(dtype, a, b) == (how == ScatterReduce::max)) r = b;
+    if (how == ScatterReduce::add)
+      r = static_cast<std::int64_t>(static_cast<U>(a) + static_cast<U>(b));
+    else if (how == ScatterReduce::mul)
+      r = static_cast<std::int64_t>(static_cast<U>(a) * static_cast<U>(b));
+    else if (int_less(dtype, a, b) == (how == ScatterReduce::max))
+      r = b;
     put_int(dtype, dst, to, r);
   }
 }
@@ -44,7 +53,8 @@ void combine(ScatterReduce how, DType dtype, std::byte* dst, std::int64_t to, co
 }  // namespace
 
 Work make(const ScatterElements& op, const Problem& problem) {
-  const TensorDesc data_desc = problem.srcs[0], indices = problem.srcs[1], updates = problem.srcs[2], dst = problem.dsts[0];
+  const TensorDesc data_desc = problem.srcs[0], indices = problem.srcs[1], updates = problem.srcs[2],
+                   dst = problem.dsts[0];
   const auto axis = static_cast<std::size_t>(op.axis);
   const Nest whole{dst.shape, {dst.strides, data_desc.strides}};
   Strides strides = dst.strides;
@@ -65,7 +75,8 @@ Work make(const ScatterElements& op, const Problem& problem) {
 }
 
 Work make(const ScatterNd& op, const Problem& problem) {
-  const TensorDesc data_desc = problem.srcs[0], indices = problem.srcs[1], updates = problem.srcs[2], dst = problem.dsts[0];
+  const TensorDesc data_desc = problem.srcs[0], indices = problem.srcs[1], updates = problem.srcs[2],
+                   dst = problem.dsts[0];
   const std::size_t lead = indices.shape.size() - 1;
   const auto tuple = static_cast<std::size_t>(indices.shape[lead]);
   const Nest whole{dst.shape, {dst.strides, data_desc.strides}};
@@ -88,7 +99,9 @@ Work make(const ScatterNd& op, const Problem& problem) {
     which.each(offset, [&] {
       std::int64_t to = 0;
       for (std::size_t k = 0; k < tuple; ++k)
-        to += dst.strides[k] * clamped(int_at(indices.dtype, data[1], offset[0] + static_cast<std::int64_t>(k) * step), dst.shape[k]);
+        to += dst.strides[k] *
+              clamped(int_at(indices.dtype, data[1], offset[0] + static_cast<std::int64_t>(k) * step),
+                      dst.shape[k]);
       std::int64_t inner[2] = {to, offset[1]};
       slab.each(inner, [&] { combine(how, dst.dtype, data[3], inner[0], data[2], inner[1]); });
     });

@@ -23,7 +23,8 @@ Work make(const Softmax& op, const Problem& problem) {
     outer.each(offset, [&] {
       load_real(src.dtype, data[0], offset[0], from, length, row);
       double highest = -std::numeric_limits<double>::infinity(), sum = 0;
-      for (std::int64_t i = 0; i < length; ++i) highest = std::isnan(row[i]) || row[i] > highest ? row[i] : highest;
+      for (std::int64_t i = 0; i < length; ++i)
+        highest = std::isnan(row[i]) || row[i] > highest ? row[i] : highest;
       for (std::int64_t i = 0; i < length; ++i) {
         row[i] -= highest;
         const double e = std::exp(row[i]);

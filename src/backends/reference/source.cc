@@ -5,7 +5,8 @@ namespace headrace::reference {
 
 Work make(const Iota& op, const Problem& problem) {
   const TensorDesc dst = problem.dsts[0];
-  const auto start = static_cast<std::uint64_t>(op.start.value), step = static_cast<std::uint64_t>(op.step.value);
+  const auto start = static_cast<std::uint64_t>(op.start.value),
+             step = static_cast<std::uint64_t>(op.step.value);
   return {[=](Data data, std::byte*) {
     for (std::int64_t i = 0; i < dst.shape[0]; ++i)
       put_int(dst.dtype, data[0], i * dst.strides[0],
@@ -19,7 +20,8 @@ Work make(const HostValue& op, const Problem& problem) {
   for (const Dim& d : op.values) values.push_back(d.value);
   const Nest nest{dst.shape, {dst.strides}};
   if (static_cast<std::int64_t>(values.size()) != dst.elements())
-    throw Error(ErrorCode::invalid_model, "HostValue: " + std::to_string(values.size()) + " values for " + to_string(dst));
+    throw Error(ErrorCode::invalid_model,
+                "HostValue: " + std::to_string(values.size()) + " values for " + to_string(dst));
   return {[=](Data data, std::byte*) {
     std::int64_t offset[1] = {0};
     std::size_t i = 0;

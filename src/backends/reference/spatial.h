@@ -1,4 +1,5 @@
-// Geometry of sliding windows: one to three spatial axes, seen as three (missing ones in front have extent 1).
+// Geometry of sliding windows: one to three spatial axes, seen as three (missing ones in front have extent
+// 1).
 #pragma once
 
 #include "backends/reference/loops.h"
@@ -30,12 +31,14 @@ inline Window make_window(const Shape& src, const Shape& dst, const Ints& kernel
                           const Ints& dilations, const Dims& pads_begin, const Dims& pads_end) {
   Window w;
   if (src.size() < 3 || src.size() > 5)
-    throw Error(ErrorCode::unsupported, "a window over " + to_string(src) + ": one to three spatial axes are supported");
+    throw Error(ErrorCode::unsupported,
+                "a window over " + to_string(src) + ": one to three spatial axes are supported");
   w.rank = src.size() - 2;
-  if (dst.size() != src.size() || kernel.size() != w.rank || strides.size() != w.rank || dilations.size() != w.rank ||
-      pads_begin.size() != w.rank || pads_end.size() != w.rank)
-    throw Error(ErrorCode::invalid_model, "a window over " + to_string(src) + ": kernel, strides, dilations and pads "
-                                          "must have one entry per spatial axis");
+  if (dst.size() != src.size() || kernel.size() != w.rank || strides.size() != w.rank ||
+      dilations.size() != w.rank || pads_begin.size() != w.rank || pads_end.size() != w.rank)
+    throw Error(ErrorCode::invalid_model, "a window over " + to_string(src) +
+                                              ": kernel, strides, dilations and pads "
+                                              "must have one entry per spatial axis");
   for (std::size_t i = 0; i < w.rank; ++i) {
     const std::size_t k = 3 - w.rank + i;
     w.in[k] = src[2 + i];

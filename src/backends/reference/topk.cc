@@ -22,7 +22,8 @@ Work make(const TopK& op, const Problem& problem) {
   const auto axis = static_cast<std::size_t>(op.axis);
   const std::int64_t length = src.shape[axis], k = std::min(op.k.value, length);
   const Nest outer = Nest{src.shape, {src.strides, values.strides, indices.strides}}.without(axis);
-  const std::int64_t step = src.strides[axis], value_step = values.strides[axis], index_step = indices.strides[axis];
+  const std::int64_t step = src.strides[axis], value_step = values.strides[axis],
+                     index_step = indices.strides[axis];
   const bool largest = op.largest, real = is_float(src.dtype);
   Work work;
   work.workspace = static_cast<std::size_t>(length) * sizeof(Entry);
@@ -33,8 +34,10 @@ Work make(const TopK& op, const Problem& problem) {
     outer.each(offset, [&] {
       for (std::int64_t i = 0; i < length; ++i) {
         const std::int64_t at = offset[0] + i * step;
-        if (real) entries[i].real = real_at(src.dtype, data[0], at);
-        else entries[i].integer = int_at(src.dtype, data[0], at);
+        if (real)
+          entries[i].real = real_at(src.dtype, data[0], at);
+        else
+          entries[i].integer = int_at(src.dtype, data[0], at);
         entries[i].index = i;
       }
       const auto less = [&](const Entry& a, const Entry& b) {
@@ -48,8 +51,10 @@ Work make(const TopK& op, const Problem& problem) {
         return a.index < b.index;
       });
       for (std::int64_t i = 0; i < k; ++i) {
-        if (real) put_real(values.dtype, data[1], offset[1] + i * value_step, entries[i].real);
-        else put_int(values.dtype, data[1], offset[1] + i * value_step, entries[i].integer);
+        if (real)
+          put_real(values.dtype, data[1], offset[1] + i * value_step, entries[i].real);
+        else
+          put_int(values.dtype, data[1], offset[1] + i * value_step, entries[i].integer);
         put_int(indices.dtype, data[2], offset[2] + i * index_step, entries[i].index);
       }
     });

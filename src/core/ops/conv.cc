@@ -24,7 +24,8 @@ void not_negative(const Dims& values, std::string_view field, const Inputs& in) 
 /// Checks what Conv and ConvTranspose share; returns the number of spatial axes.
 template <class T>
 std::size_t check_conv(const T& op, const Inputs& in) {
-  if (in.size() < (op.has_bias ? 3u : 2u)) in.fail("needs src, weights" + std::string(op.has_bias ? " and bias" : ""));
+  if (in.size() < (op.has_bias ? 3u : 2u))
+    in.fail("needs src, weights" + std::string(op.has_bias ? " and bias" : ""));
   in.need_float(0);
   in.same_dtype(0, op.has_bias ? 3 : 2);
   if (in.rank(0) < 3) in.fail(in.show(0) + " must have rank 3 or more: N, C, spatial axes");
@@ -58,7 +59,8 @@ Dim effective(ShapeProgram& p, Dim kernel, std::int64_t dilation) {
 
 void check_extent(const Inputs& in, Dim extent, std::size_t axis) {
   if (extent.is_constant() && extent.value < 0) {
-    in.fail("the window is larger than the padded input on spatial axis " + std::to_string(axis) + " of " + in.show(0));
+    in.fail("the window is larger than the padded input on spatial axis " + std::to_string(axis) + " of " +
+            in.show(0));
   }
 }
 
@@ -70,8 +72,8 @@ Types infer(const Conv& op, const Inputs& in) {
   const Dims &src = in[0].shape, &weights = in[1].shape;
   in.unify(src[1], p.mul(weights[1], op.groups), "channels of src and weights' channels * groups");
   if (weights[0].is_constant() && weights[0].value % op.groups != 0) {
-    in.fail(std::to_string(weights[0].value) + " output channels do not divide into " + std::to_string(op.groups) +
-            " groups");
+    in.fail(std::to_string(weights[0].value) + " output channels do not divide into " +
+            std::to_string(op.groups) + " groups");
   }
   if (op.has_bias) check_bias(in, weights[0]);
   ValueType dst{in[0].dtype, {src[0], weights[0]}};
@@ -92,13 +94,15 @@ Types infer(const ConvTranspose& op, const Inputs& in) {
   in.entries(op.output_padding.size(), n, "output_padding");
   in.unify(src[1], weights[0], "channels of src and of weights");
   if (weights[0].is_constant() && weights[0].value % op.groups != 0) {
-    in.fail(std::to_string(weights[0].value) + " channels do not divide into " + std::to_string(op.groups) + " groups");
+    in.fail(std::to_string(weights[0].value) + " channels do not divide into " + std::to_string(op.groups) +
+            " groups");
   }
   const Dim channels = p.mul(weights[1], op.groups);
   if (op.has_bias) check_bias(in, channels);
   ValueType dst{in[0].dtype, {src[0], channels}};
   for (std::size_t i = 0; i < n; ++i) {
-    if (op.output_padding[i] < 0 || op.output_padding[i] > kMaxStep) in.fail("output_padding must not be negative");
+    if (op.output_padding[i] < 0 || op.output_padding[i] > kMaxStep)
+      in.fail("output_padding must not be negative");
     Dim extent = p.mul(p.sub(src[i + 2], 1), op.strides[i]);
     extent = p.add(extent, op.output_padding[i]);
     extent = p.add(extent, effective(p, weights[i + 2], op.dilations[i]));

@@ -41,7 +41,8 @@ std::size_t index_depth(const Inputs& in, std::size_t batch) {
 }
 
 void check_reduction(const Inputs& in, ScatterReduce reduction) {
-  if (reduction != ScatterReduce::none && in[0].dtype == DType::boolean) in.fail("a reduction is not for bool");
+  if (reduction != ScatterReduce::none && in[0].dtype == DType::boolean)
+    in.fail("a reduction is not for bool");
 }
 
 }  // namespace
@@ -68,7 +69,8 @@ Types infer(const GatherNd& op, const Inputs& in) {
   in.count(2, 2);
   const auto batch = static_cast<std::size_t>(op.batch_dims);
   if (op.batch_dims < 0 || batch >= in.rank(1) || batch > in.rank(0)) {
-    in.fail("batch_dims " + std::to_string(op.batch_dims) + " does not fit " + in.show(0) + " and " + in.show(1));
+    in.fail("batch_dims " + std::to_string(op.batch_dims) + " does not fit " + in.show(0) + " and " +
+            in.show(1));
   }
   const std::size_t depth = index_depth(in, batch);
   const Dims &data = in[0].shape, &indices = in[1].shape;
@@ -100,7 +102,8 @@ Types infer(const ScatterNd& op, const Inputs& in) {
   const Dims &data = in[0].shape, &indices = in[1].shape;
   Dims want(indices.begin(), indices.end() - 1);
   want.insert(want.end(), data.begin() + static_cast<std::ptrdiff_t>(depth), data.end());
-  if (in.rank(2) != want.size()) in.fail(in.show(2) + " (updates) must have rank " + std::to_string(want.size()));
+  if (in.rank(2) != want.size())
+    in.fail(in.show(2) + " (updates) must have rank " + std::to_string(want.size()));
   for (std::size_t i = 0; i < want.size(); ++i) {
     in.unify(want[i], in[2].shape[i], "axis " + std::to_string(i) + " of updates");
   }

@@ -6,7 +6,8 @@
 namespace headrace::rules {
 
 Types infer(const MatMul& op, const Inputs& in) {
-  if (in.size() < (op.has_bias ? 3u : 2u)) in.fail("needs a, b" + std::string(op.has_bias ? " and bias" : ""));
+  if (in.size() < (op.has_bias ? 3u : 2u))
+    in.fail("needs a, b" + std::string(op.has_bias ? " and bias" : ""));
   in.same_dtype(0, op.has_bias ? 3 : 2);
   if (in[0].dtype == DType::boolean) in.fail("not for bool");
   if (!is_float(in[0].dtype) && op.alpha != 1) in.fail("alpha needs a floating-point dtype");

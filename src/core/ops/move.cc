@@ -21,7 +21,8 @@ Types infer(const Transpose& op, const Inputs& in) {
 Types infer(const Reshape& op, const Inputs& in) {
   in.count(1, 1);
   for (const Dim d : op.shape) {
-    if (d.is_constant() && d.value < 0) in.fail("shape " + in.program.to_string(op.shape) + " has a negative extent");
+    if (d.is_constant() && d.value < 0)
+      in.fail("shape " + in.program.to_string(op.shape) + " has a negative extent");
   }
   if (all_constant(op.shape) && all_constant(in[0].shape) &&
       element_count(to_shape(op.shape)) != element_count(to_shape(in[0].shape))) {
@@ -47,7 +48,8 @@ Types infer(const Slice& op, const Inputs& in) {
     const std::int64_t last =
         checked_add(start.value, checked_mul(size.value - 1, step.value, "slice"), "slice");
     if (start.value >= src[i].value || last < 0 || last >= src[i].value) {
-      in.fail("elements " + std::to_string(start.value) + " to " + std::to_string(last) + " are outside of " + axis);
+      in.fail("elements " + std::to_string(start.value) + " to " + std::to_string(last) + " are outside of " +
+              axis);
     }
   }
   return {{in[0].dtype, op.sizes}};
@@ -62,8 +64,11 @@ Types infer(const Concat& op, const Inputs& in) {
     if (in.rank(i) != dst.shape.size()) in.fail(in.show(i) + " must have the rank of " + in.show(0));
     for (std::size_t k = 0; k < dst.shape.size(); ++k) {
       Dim& d = dst.shape[k];
-      if (k == axis) d = in.program.add(d, in[i].shape[k]);
-      else d = in.unify(d, in[i].shape[k], "axis " + std::to_string(k) + " of " + in.show(0) + " and " + in.show(i));
+      if (k == axis)
+        d = in.program.add(d, in[i].shape[k]);
+      else
+        d = in.unify(d, in[i].shape[k],
+                     "axis " + std::to_string(k) + " of " + in.show(0) + " and " + in.show(i));
     }
   }
   return {dst};
@@ -86,7 +91,8 @@ Types infer(const Pad& op, const Inputs& in) {
     dst.shape.push_back(extent);
     if (op.mode == PadMode::constant || !src[i].is_constant()) continue;
     const std::string axis = "axis " + std::to_string(i) + " of " + in.show(0);
-    if (src[i].value == 0 && extent.is_constant() && extent.value > 0) in.fail(axis + " is empty and cannot be padded");
+    if (src[i].value == 0 && extent.is_constant() && extent.value > 0)
+      in.fail(axis + " is empty and cannot be padded");
     for (const Dim d : {op.before[i], op.after[i]}) {
       if (op.mode == PadMode::reflect && d.is_constant() && d.value > 0 && d.value >= src[i].value) {
         in.fail("reflecting " + std::to_string(d.value) + " elements of " + axis + " is impossible");

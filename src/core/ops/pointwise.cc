@@ -9,16 +9,38 @@ enum class Kind { arithmetic, floats, compare, logical, bits, test };
 
 Kind kind_of(PwOp op) {
   switch (op) {
-    case PwOp::neg: case PwOp::abs: case PwOp::sign: case PwOp::relu: case PwOp::clip: case PwOp::add: case PwOp::sub:
-    case PwOp::mul: case PwOp::div: case PwOp::mod: case PwOp::fmod: case PwOp::pow: case PwOp::min: case PwOp::max:
+    case PwOp::neg:
+    case PwOp::abs:
+    case PwOp::sign:
+    case PwOp::relu:
+    case PwOp::clip:
+    case PwOp::add:
+    case PwOp::sub:
+    case PwOp::mul:
+    case PwOp::div:
+    case PwOp::mod:
+    case PwOp::fmod:
+    case PwOp::pow:
+    case PwOp::min:
+    case PwOp::max:
     case PwOp::prelu: return Kind::arithmetic;
-    case PwOp::equal: case PwOp::less: case PwOp::less_equal: case PwOp::greater: case PwOp::greater_equal:
-      return Kind::compare;
-    case PwOp::logical_not: case PwOp::logical_and: case PwOp::logical_or: case PwOp::logical_xor:
-      return Kind::logical;
-    case PwOp::bit_not: case PwOp::bit_and: case PwOp::bit_or: case PwOp::bit_xor: case PwOp::shift_left:
+    case PwOp::equal:
+    case PwOp::less:
+    case PwOp::less_equal:
+    case PwOp::greater:
+    case PwOp::greater_equal: return Kind::compare;
+    case PwOp::logical_not:
+    case PwOp::logical_and:
+    case PwOp::logical_or:
+    case PwOp::logical_xor: return Kind::logical;
+    case PwOp::bit_not:
+    case PwOp::bit_and:
+    case PwOp::bit_or:
+    case PwOp::bit_xor:
+    case PwOp::shift_left:
     case PwOp::shift_right: return Kind::bits;
-    case PwOp::is_nan: case PwOp::is_inf: return Kind::test;
+    case PwOp::is_nan:
+    case PwOp::is_inf: return Kind::test;
     default: return Kind::floats;
   }
 }
@@ -35,7 +57,8 @@ DType check_expr(const PwExpr& expr, const Inputs& in) {
     const std::int32_t operands[] = {instr.a, instr.b, instr.c};
     const int count = arity(instr.op);
     for (int k = 0; k < count; ++k) {
-      if (operands[k] < 0 || static_cast<std::size_t>(operands[k]) >= i) fail("operand is not an earlier instruction");
+      if (operands[k] < 0 || static_cast<std::size_t>(operands[k]) >= i)
+        fail("operand is not an earlier instruction");
     }
     const auto dtype = [&](int k) { return expr.code[static_cast<std::size_t>(operands[k])].dtype; };
     const auto all = [&](DType want, int from = 0) {
@@ -65,14 +88,22 @@ DType check_expr(const PwExpr& expr, const Inputs& in) {
     switch (kind_of(instr.op)) {
       case Kind::arithmetic:
         all(instr.dtype);
-        if (instr.dtype == DType::boolean && instr.op != PwOp::min && instr.op != PwOp::max) fail("not for bool");
+        if (instr.dtype == DType::boolean && instr.op != PwOp::min && instr.op != PwOp::max)
+          fail("not for bool");
         break;
       case Kind::floats:
         all(instr.dtype);
-        if (!is_float(instr.dtype)) fail("only for floating-point dtypes, not " + std::string(to_string(instr.dtype)));
+        if (!is_float(instr.dtype))
+          fail("only for floating-point dtypes, not " + std::string(to_string(instr.dtype)));
         break;
-      case Kind::compare: all(dtype(0)); result(DType::boolean); break;
-      case Kind::logical: all(DType::boolean); result(DType::boolean); break;
+      case Kind::compare:
+        all(dtype(0));
+        result(DType::boolean);
+        break;
+      case Kind::logical:
+        all(DType::boolean);
+        result(DType::boolean);
+        break;
       case Kind::bits:
         all(instr.dtype);
         if (!is_int(instr.dtype)) fail("only for integers");

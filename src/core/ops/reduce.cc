@@ -17,8 +17,10 @@ Types infer(const Reduce& op, const Inputs& in) {
   for (std::size_t i = 0; i < src.size(); ++i) {
     const bool reduced = next < op.axes.size() && static_cast<std::size_t>(op.axes[next]) == i;
     if (reduced) ++next;
-    if (!reduced) dst.shape.push_back(src[i]);
-    else if (op.keep_dims) dst.shape.push_back(1);
+    if (!reduced)
+      dst.shape.push_back(src[i]);
+    else if (op.keep_dims)
+      dst.shape.push_back(1);
   }
   return {dst};
 }
@@ -28,8 +30,10 @@ Types infer(const ArgReduce& op, const Inputs& in) {
   const std::size_t axis = in.axis(op.axis, in.rank(0));
   Dims shape = in[0].shape;
   if (shape[axis] == Dim(0)) in.fail("axis " + std::to_string(axis) + " of " + in.show(0) + " is empty");
-  if (op.keep_dims) shape[axis] = 1;
-  else shape.erase(shape.begin() + static_cast<std::ptrdiff_t>(axis));
+  if (op.keep_dims)
+    shape[axis] = 1;
+  else
+    shape.erase(shape.begin() + static_cast<std::ptrdiff_t>(axis));
   return {{DType::i64, shape}};
 }
 
@@ -65,8 +69,8 @@ Types infer(const TopK& op, const Inputs& in) {
   const std::size_t axis = in.axis(op.axis, in.rank(0));
   const Dim extent = in[0].shape[axis];
   if (op.k.is_constant() && (op.k.value < 0 || (extent.is_constant() && op.k.value > extent.value))) {
-    in.fail("k = " + std::to_string(op.k.value) + " is not between 0 and the extent of axis " + std::to_string(axis) +
-            " of " + in.show(0));
+    in.fail("k = " + std::to_string(op.k.value) + " is not between 0 and the extent of axis " +
+            std::to_string(axis) + " of " + in.show(0));
   }
   Dims shape = in[0].shape;
   shape[axis] = op.k;

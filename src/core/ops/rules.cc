@@ -132,7 +132,8 @@ std::vector<ValueType> infer_types(const Op& op, std::span<const ValueType> inpu
     for (const ValueType& type : out) check(type, "the result");
     return out;
   } catch (const Error& error) {
-    if (error.code() == ErrorCode::invalid_argument) in.fail(error.message());  // overflow in shape arithmetic
+    if (error.code() == ErrorCode::invalid_argument)
+      in.fail(error.message());  // overflow in shape arithmetic
     throw;
   }
 }

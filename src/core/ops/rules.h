@@ -1,8 +1,8 @@
 // Shape rules of the core operators: one overload of `infer` per operator, and what they share.
 //
-// The rules are the one place that says which inputs an operator takes. They run on symbolic types when a graph is
-// built and on concrete ones before a plan's kernels are made, so they are also the guard against a stranger's plan:
-// what passes here with numbers only may be executed memory-safely.
+// The rules are the one place that says which inputs an operator takes. They run on symbolic types when a
+// graph is built and on concrete ones before a plan's kernels are made, so they are also the guard against a
+// stranger's plan: what passes here with numbers only may be executed memory-safely.
 #pragma once
 
 #include <span>

@@ -17,7 +17,8 @@ Types infer(const HostValue& op, const Inputs& in) {
   in.count(0, 0);
   const std::int64_t count = element_count(op.shape);
   if (static_cast<std::size_t>(count) != op.values.size()) {
-    in.fail("shape " + to_string(op.shape) + " does not hold " + std::to_string(op.values.size()) + " values");
+    in.fail("shape " + to_string(op.shape) + " does not hold " + std::to_string(op.values.size()) +
+            " values");
   }
   return {{op.dtype, to_dims(op.shape)}};
 }

@@ -30,7 +30,8 @@ void import_Gelu(ImportNode& n) {
 }
 
 void import_IsNaN(ImportNode& n) {
-  n.out(0, n.pointwise({n.in(0)}, [](PwExpr& e, const auto& x) { e.op(PwOp::is_nan, DType::boolean, x[0]); }));
+  n.out(0,
+        n.pointwise({n.in(0)}, [](PwExpr& e, const auto& x) { e.op(PwOp::is_nan, DType::boolean, x[0]); }));
 }
 
 void import_IsInf(ImportNode& n) {

@@ -13,13 +13,15 @@ void import_BatchNormalization(ImportNode& n) {
   n.ignore_attr("momentum");
   if (n.attr_flag("training_mode", false)) unsupported("training mode is not supported");
   if (n.opset() < 9 && n.attr_int("spatial", 1) == 0) unsupported("spatial=0 is not supported");
-  if (n.opset() < 14 && (n.wants(1) || n.wants(2))) unsupported("training mode (more than one output) is not supported");
+  if (n.opset() < 14 && (n.wants(1) || n.wants(2)))
+    unsupported("training mode (more than one output) is not supported");
   if (rank < 1) invalid("the input must not be a scalar");
   const Dim channels = rank == 1 ? Dim(1) : n.shape(x)[1];
   for (std::size_t i = 1; i <= 4; ++i) {
     const Dims shape = n.in_shape(i);
     if (shape.size() != 1 || (shape[0] != channels && shape[0].is_constant() && channels.is_constant())) {
-      invalid("input " + std::to_string(i) + " must have shape [" + n.shapes().to_string(channels) + "], one for each channel");
+      invalid("input " + std::to_string(i) + " must have shape [" + n.shapes().to_string(channels) +
+              "], one for each channel");
     }
   }
   const HostTensor *scale = n.constant(1), *bias = n.constant(2), *mean = n.constant(3), *var = n.constant(4);

@@ -28,7 +28,8 @@ COMPARE(LessOrEqual, less_equal)
 
 void import_BitShift(ImportNode& n) {
   const std::string direction = n.attr_string("direction");
-  if (direction != "LEFT" && direction != "RIGHT") invalid("attribute direction='" + direction + "'; expected LEFT or RIGHT");
+  if (direction != "LEFT" && direction != "RIGHT")
+    invalid("attribute direction='" + direction + "'; expected LEFT or RIGHT");
   n.out(0, n.binary(direction == "LEFT" ? PwOp::shift_left : PwOp::shift_right, n.in(0), n.in(1)));
 }
 
@@ -37,7 +38,8 @@ void import_Mod(ImportNode& n) {
   n.out(0, n.binary(fmod ? PwOp::fmod : PwOp::mod, n.in(0), n.in(1)));
 }
 
-/// The result has the base's type; an exponent of another type is converted, through double when only it is a float.
+/// The result has the base's type; an exponent of another type is converted, through double when only it is a
+/// float.
 void import_Pow(ImportNode& n) {
   const ValueId x = n.in(0), y = n.in(1);
   const DType tx = n.dtype(x), ty = n.dtype(y);
@@ -74,7 +76,8 @@ void import_Mean(ImportNode& n) {
   const ValueId sum = fold(n, PwOp::add);
   const DType t = n.dtype(sum);
   const auto count = static_cast<double>(n.input_count());
-  n.out(0, n.pointwise({sum}, [&](PwExpr& e, const auto& x) { e.op(PwOp::div, t, x[0], e.constant(count, t)); }));
+  n.out(0, n.pointwise({sum},
+                       [&](PwExpr& e, const auto& x) { e.op(PwOp::div, t, x[0], e.constant(count, t)); }));
 }
 
 void import_Where(ImportNode& n) {

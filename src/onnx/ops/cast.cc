@@ -4,7 +4,7 @@
 namespace headrace::onnx {
 
 void import_Cast(ImportNode& n) {
-  n.ignore_attr("saturate");    // both only for 8-bit floats
+  n.ignore_attr("saturate");  // both only for 8-bit floats
   n.ignore_attr("round_mode");
   n.out(0, n.cast(n.in(0), to_dtype(n.attr_int("to"))));
 }
@@ -23,7 +23,8 @@ void import_Dropout(ImportNode& n) {
     const HostArray* training = n.host(2);
     if (training == nullptr || training->values.size() != 1 || training->values[0] != Dim(0)) {
       bool no_effect = false;  // a ratio of 0 drops nothing
-      if (const HostTensor* ratio = n.constant(1)) no_effect = ratio->elements() == 1 && ratio->at_double(0) == 0;
+      if (const HostTensor* ratio = n.constant(1))
+        no_effect = ratio->elements() == 1 && ratio->at_double(0) == 0;
       if (!no_effect) unsupported("training mode is not supported");
     }
   }

@@ -16,13 +16,17 @@ void import_ConvTranspose(ImportNode& n) {
   const Dims shape = n.shape(src);
   Window w = read_window(n, kernel_of_weights(n, n.shape(weights)), shape, /*transposed=*/true);
   const std::size_t rank = w.kernel.size();
-  ConvTranspose op{w.strides, w.dilations, w.pads_begin, w.pads_end, Ints(rank, 0), n.attr_int("group", 1), n.has(2), {}};
+  ConvTranspose op{w.strides, w.dilations, w.pads_begin, w.pads_end, Ints(rank, 0), n.attr_int("group", 1),
+                   n.has(2),  {}};
   if (auto given = n.attr_ints("output_padding"); given && !given->empty()) op.output_padding = *given;
-  if (op.output_padding.size() != rank) invalid("attribute output_padding must have " + std::to_string(rank) + " entries");
+  if (op.output_padding.size() != rank)
+    invalid("attribute output_padding must have " + std::to_string(rank) + " entries");
   auto output_shape = n.attr_ints("output_shape");
   if (output_shape && output_shape->empty()) output_shape.reset();
-  if (output_shape && output_shape->size() == rank + 2) output_shape->erase(output_shape->begin(), output_shape->begin() + 2);
-  if (output_shape && output_shape->size() != rank) invalid("attribute output_shape must have " + std::to_string(rank) + " entries");
+  if (output_shape && output_shape->size() == rank + 2)
+    output_shape->erase(output_shape->begin(), output_shape->begin() + 2);
+  if (output_shape && output_shape->size() != rank)
+    invalid("attribute output_shape must have " + std::to_string(rank) + " entries");
   const bool same = w.auto_pad.starts_with("SAME");
   ShapeProgram& s = n.shapes();
   if (output_shape || same) {

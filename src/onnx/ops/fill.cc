@@ -14,8 +14,10 @@ void import_ConstantOfShape(ImportNode& n) {
     if (d.is_constant() && d.value < 0) invalid("the shape has a negative extent");
   }
   HostTensor scalar(value.dtype(), Shape{});
-  if (is_float(value.dtype())) scalar.set_double(0, value.at_double(0));
-  else scalar.set_int(0, value.at_int(0));
+  if (is_float(value.dtype()))
+    scalar.set_double(0, value.at_double(0));
+  else
+    scalar.set_int(0, value.at_int(0));
   n.out(0, n.add(Broadcast{shape}, {n.constant_value(std::move(scalar))}));
 }
 
@@ -25,8 +27,10 @@ void import_Range(ImportNode& n) {
   ShapeProgram& s = n.shapes();
   if (is_float(t)) {
     const HostTensor *start = n.constant(0), *limit = n.constant(1), *delta = n.constant(2);
-    if (!start || !limit || !delta) unsupported("float bounds must be constant: the number of elements depends on them");
-    if (start->elements() != 1 || limit->elements() != 1 || delta->elements() != 1) invalid("the bounds must be scalars");
+    if (!start || !limit || !delta)
+      unsupported("float bounds must be constant: the number of elements depends on them");
+    if (start->elements() != 1 || limit->elements() != 1 || delta->elements() != 1)
+      invalid("the bounds must be scalars");
     const double first = start->at_double(0), step = delta->at_double(0);
     const double count = std::max(0.0, std::ceil((limit->at_double(0) - first) / step));
     if (!(count < 9e15)) invalid("the range has no end");
@@ -51,7 +55,8 @@ void import_Range(ImportNode& n) {
     count = step.value > 0 ? s.ceil_div(span, step) : s.ceil_div(s.sub(Dim(0), span), s.sub(Dim(0), step));
   } else {
     const Dim negative = s.lt(step, Dim(0));
-    count = s.ceil_div(s.select(negative, s.sub(Dim(0), span), span), s.select(negative, s.sub(Dim(0), step), step));
+    count = s.ceil_div(s.select(negative, s.sub(Dim(0), span), span),
+                       s.select(negative, s.sub(Dim(0), step), step));
   }
   n.out(0, n.add(Iota{start, step, s.max(Dim(0), count), t}, {}));
 }

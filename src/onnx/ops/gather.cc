@@ -13,7 +13,9 @@ void import_GatherElements(ImportNode& n) {
   n.out(0, n.add(GatherElements{normal_axis(n.attr_int("axis", 0), n.rank(data))}, {data, n.in(1)}));
 }
 
-void import_GatherND(ImportNode& n) { n.out(0, n.add(GatherNd{n.attr_int("batch_dims", 0)}, {n.in(0), n.in(1)})); }
+void import_GatherND(ImportNode& n) {
+  n.out(0, n.add(GatherNd{n.attr_int("batch_dims", 0)}, {n.in(0), n.in(1)}));
+}
 
 namespace {
 ScatterReduce read_reduction(ImportNode& n) {
@@ -34,7 +36,9 @@ void import_ScatterElements(ImportNode& n) {
 }
 void import_Scatter(ImportNode& n) { import_ScatterElements(n); }
 
-void import_ScatterND(ImportNode& n) { n.out(0, n.add(ScatterNd{read_reduction(n)}, {n.in(0), n.in(1), n.in(2)})); }
+void import_ScatterND(ImportNode& n) {
+  n.out(0, n.add(ScatterNd{read_reduction(n)}, {n.in(0), n.in(1), n.in(2)}));
+}
 
 /// k: attribute before opset 10, input from then on.
 void import_TopK(ImportNode& n) {

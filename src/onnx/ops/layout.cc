@@ -22,7 +22,8 @@ void import_Split(ImportNode& n) {
   ShapeProgram& s = n.shapes();
   const auto count = static_cast<std::int64_t>(n.output_count());
   Dims sizes;
-  if (n.has_attr("num_outputs") && n.attr_int("num_outputs") != count) invalid("num_outputs is not the number of outputs");
+  if (n.has_attr("num_outputs") && n.attr_int("num_outputs") != count)
+    invalid("num_outputs is not the number of outputs");
   if (auto given = n.attr_ints("split")) {
     sizes = to_dims(*given);
   } else if (n.has(1)) {
@@ -49,7 +50,8 @@ void import_Split(ImportNode& n) {
     if (n.wants(i)) n.out(i, n.add(std::move(op), {x}));
   }
   if (at.is_constant() && extent.is_constant() && at != extent) {
-    invalid("the split sizes add up to " + std::to_string(at.value) + ", not to the extent " + std::to_string(extent.value));
+    invalid("the split sizes add up to " + std::to_string(at.value) + ", not to the extent " +
+            std::to_string(extent.value));
   }
 }
 
@@ -72,7 +74,8 @@ void import_Expand(ImportNode& n) {
     Dim& d = to[i + to.size() - shape.size()];
     const Dim own = shape[i];
     if (own == d || own == Dim(1)) continue;
-    if (d == Dim(1)) d = own;
+    if (d == Dim(1))
+      d = own;
     else if (d.is_constant() && own.is_constant()) {
       invalid("extent " + std::to_string(own.value) + " does not broadcast to " + std::to_string(d.value));
     } else if (own.is_constant()) {
@@ -100,8 +103,10 @@ void import_Tile(ImportNode& n) {
     apart.push_back(shape[i]);
     wide.push_back(shape[i]);
   }
-  if (wide == shape) n.out(0, x);
-  else n.out(0, n.reshape(n.add(Broadcast{wide}, {n.reshape(x, apart)}), result));
+  if (wide == shape)
+    n.out(0, x);
+  else
+    n.out(0, n.reshape(n.add(Broadcast{wide}, {n.reshape(x, apart)}), result));
 }
 
 namespace {
@@ -120,7 +125,8 @@ void import_DepthToSpace(ImportNode& n) {
   if (mode != "DCR" && mode != "CRD") invalid("attribute mode='" + mode + "'; expected DCR or CRD");
   const Dims d = n.shape(x);
   ShapeProgram& s = n.shapes();
-  if (d[1].is_constant() && d[1].value % (block * block) != 0) invalid("blocksize^2 does not divide the channels");
+  if (d[1].is_constant() && d[1].value % (block * block) != 0)
+    invalid("blocksize^2 does not divide the channels");
   const Dim depth = s.floor_div(d[1], Dim(block * block));
   const Dims to{d[0], depth, s.mul(d[2], Dim(block)), s.mul(d[3], Dim(block))};
   const ValueId apart = mode == "DCR" ? n.reshape(x, {d[0], block, block, depth, d[2], d[3]})
@@ -137,7 +143,8 @@ void import_SpaceToDepth(ImportNode& n) {
   const Dims d = n.shape(x);
   ShapeProgram& s = n.shapes();
   for (std::size_t i = 2; i < 4; ++i) {
-    if (d[i].is_constant() && d[i].value % block != 0) invalid("blocksize does not divide axis " + std::to_string(i));
+    if (d[i].is_constant() && d[i].value % block != 0)
+      invalid("blocksize does not divide axis " + std::to_string(i));
   }
   const Dim h = s.floor_div(d[2], Dim(block)), w = s.floor_div(d[3], Dim(block));
   const ValueId apart = n.reshape(x, {d[0], d[1], h, block, w, block});

@@ -33,10 +33,12 @@ void import_Gemm(ImportNode& n) {
     if (beta != 1) {
       if (const auto tensor = n.graph().value(c).constant) {
         HostTensor scaled(t, tensor->shape());
-        for (std::int64_t i = 0; i < scaled.elements(); ++i) scaled.set_double(i, tensor->at_double(i) * beta);
+        for (std::int64_t i = 0; i < scaled.elements(); ++i)
+          scaled.set_double(i, tensor->at_double(i) * beta);
         c = n.constant_value(std::move(scaled));
       } else {
-        c = n.pointwise({c}, [&](PwExpr& e, const auto& x) { e.op(PwOp::mul, t, x[0], e.constant(beta, t)); });
+        c = n.pointwise({c},
+                        [&](PwExpr& e, const auto& x) { e.op(PwOp::mul, t, x[0], e.constant(beta, t)); });
       }
     }
     op.has_bias = true;

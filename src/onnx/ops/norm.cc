@@ -32,7 +32,8 @@ void import_RMSNormalization(ImportNode& n) {
   const std::int64_t axis = normal_axis(n.attr_int("axis", -1), n.rank(x));
   const DType t = n.dtype(n.in(1));  // the result has the scale's type
   n.out(0, n.cast(n.add(LayerNorm{axis, n.attr_real("epsilon", 1e-5f), true, false, true},
-                        {x, n.cast(n.in(1), n.dtype(x))}), t));
+                        {x, n.cast(n.in(1), n.dtype(x))}),
+                  t));
 }
 
 void import_GroupNormalization(ImportNode& n) {
@@ -40,10 +41,12 @@ void import_GroupNormalization(ImportNode& n) {
   const Dims shape = n.shape(x);
   const DType t = n.dtype(x);
   n.ignore_attr("stash_type");
-  if (shape.size() < 3 || !shape[1].is_constant()) invalid("the input must be [N, C, spatial...] with a constant C");
+  if (shape.size() < 3 || !shape[1].is_constant())
+    invalid("the input must be [N, C, spatial...] with a constant C");
   const std::int64_t groups = n.attr_int("num_groups");
   if (groups < 1 || shape[1].value % groups != 0) {
-    invalid("num_groups " + std::to_string(groups) + " does not divide " + std::to_string(shape[1].value) + " channels");
+    invalid("num_groups " + std::to_string(groups) + " does not divide " + std::to_string(shape[1].value) +
+            " channels");
   }
   Dims rest(shape.begin() + 2, shape.end());
   const Dim channels = shape[1].value / groups, pixels = n.shapes().product(rest);
@@ -78,7 +81,8 @@ void import_MeanVarianceNormalization(ImportNode& n) {
   const Ints axes = normal_axes(n.attr_ints("axes").value_or(Ints{0, 2, 3}), n.rank(x));
   const ValueId mean = n.add(Reduce{ReduceKind::mean, axes, true}, {x});
   const ValueId centred = n.binary(PwOp::sub, x, mean);
-  const ValueId variance = n.add(Reduce{ReduceKind::mean, axes, true}, {n.binary(PwOp::mul, centred, centred)});
+  const ValueId variance =
+      n.add(Reduce{ReduceKind::mean, axes, true}, {n.binary(PwOp::mul, centred, centred)});
   n.out(0, n.pointwise({centred, variance}, [&](PwExpr& e, const auto& v) {
     const auto deviation = e.op(PwOp::add, t, e.op(PwOp::sqrt, t, v[1]), e.constant(1e-9, t));
     e.op(PwOp::div, t, v[0], deviation);
@@ -91,14 +95,26 @@ void import_LRN(ImportNode& n) {
   const Dims shape = n.shape(x);
   const DType t = n.dtype(x);
   const std::int64_t size = n.attr_int("size");
-  const double alpha = n.attr_real("alpha", 1e-4f), beta = n.attr_real("beta", 0.75), bias = n.attr_real("bias", 1);
-  if (shape.size() < 3 || size < 1 || size > (1 << 20)) invalid("needs an input of rank 3 or more and a positive size");
+  const double alpha = n.attr_real("alpha", 1e-4f), beta = n.attr_real("beta", 0.75),
+               bias = n.attr_real("bias", 1);
+  if (shape.size() < 3 || size < 1 || size > (1 << 20))
+    invalid("needs an input of rank 3 or more and a positive size");
   const ValueId squares = n.binary(PwOp::mul, x, x);
   const Dim pixels = n.shapes().product(std::span(shape).subspan(2));
-  Pool pool{PoolKind::average, {size, 1}, {1, 1}, {1, 1}, {(size - 1) / 2, 0}, {size - 1 - (size - 1) / 2, 0}, true, false, false, 2};
+  Pool pool{PoolKind::average,
+            {size, 1},
+            {1, 1},
+            {1, 1},
+            {(size - 1) / 2, 0},
+            {size - 1 - (size - 1) / 2, 0},
+            true,
+            false,
+            false,
+            2};
   const ValueId mean = n.reshape(n.add(pool, {n.reshape(squares, {shape[0], 1, shape[1], pixels})}), shape);
   n.out(0, n.pointwise({x, mean}, [&](PwExpr& e, const auto& v) {
-    const auto scaled = e.op(PwOp::add, t, e.op(PwOp::mul, t, v[1], e.constant(alpha, t)), e.constant(bias, t));
+    const auto scaled =
+        e.op(PwOp::add, t, e.op(PwOp::mul, t, v[1], e.constant(alpha, t)), e.constant(bias, t));
     e.op(PwOp::div, t, v[0], e.op(PwOp::pow, t, scaled, e.constant(beta, t)));
   }));
 }

@@ -6,11 +6,16 @@ void import_Pad(ImportNode& n) {
   const ValueId x = n.in(0);
   const std::int64_t rank = n.rank(x);
   const std::string mode = n.attr_string("mode", "constant");
-  Pad op{Dims(static_cast<std::size_t>(rank), Dim(0)), Dims(static_cast<std::size_t>(rank), Dim(0)), PadMode::constant};
-  if (mode == "reflect") op.mode = PadMode::reflect;
-  else if (mode == "edge") op.mode = PadMode::edge;
-  else if (mode == "wrap") op.mode = PadMode::wrap;
-  else if (mode != "constant") invalid("attribute mode='" + mode + "'; expected constant, reflect, edge or wrap");
+  Pad op{Dims(static_cast<std::size_t>(rank), Dim(0)), Dims(static_cast<std::size_t>(rank), Dim(0)),
+         PadMode::constant};
+  if (mode == "reflect")
+    op.mode = PadMode::reflect;
+  else if (mode == "edge")
+    op.mode = PadMode::edge;
+  else if (mode == "wrap")
+    op.mode = PadMode::wrap;
+  else if (mode != "constant")
+    invalid("attribute mode='" + mode + "'; expected constant, reflect, edge or wrap");
   std::vector<ValueId> inputs{x};
   Dims pads, axes;
   if (n.opset() < 11) {
@@ -30,7 +35,8 @@ void import_Pad(ImportNode& n) {
   if (axes.empty() && !n.has(3)) {
     for (std::int64_t i = 0; i < rank; ++i) axes.push_back(Dim(i));
   }
-  if (pads.size() != 2 * axes.size()) invalid("pads must have two entries for each axis, " + std::to_string(2 * axes.size()));
+  if (pads.size() != 2 * axes.size())
+    invalid("pads must have two entries for each axis, " + std::to_string(2 * axes.size()));
   ShapeProgram& s = n.shapes();
   if (all_constant(axes)) normal_axes(to_shape(axes), rank);
   for (std::size_t i = 0; i < axes.size(); ++i) {

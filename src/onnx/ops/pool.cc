@@ -15,7 +15,9 @@ Pool read_pool(ImportNode& n, PoolKind kind) {
   const auto kernel = n.attr_ints("kernel_shape");
   if (!kernel) invalid("attribute 'kernel_shape' is missing");
   Window w = read_window(n, *kernel, n.shape(src));
-  Pool op{kind, w.kernel, w.strides, w.dilations, w.pads_begin, w.pads_end, false, n.attr_flag("ceil_mode", false), false, 2};
+  Pool op{kind,         w.kernel,   w.strides, w.dilations,
+          w.pads_begin, w.pads_end, false,     n.attr_flag("ceil_mode", false),
+          false,        2};
   // The pads of SAME_* give exactly ceil(extent / stride) windows, with which ceil_mode has nothing to do.
   if (w.auto_pad.starts_with("SAME")) op.ceil_mode = false;
   return op;

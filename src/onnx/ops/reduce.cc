@@ -6,7 +6,8 @@ namespace {
 
 ValueId log_of(ImportNode& n, ValueId x) { return n.unary(PwOp::log, x); }
 
-/// Reduces by axes known at run time: for each axis k, the reduced row is appended to x and a window chooses either.
+/// Reduces by axes known at run time: for each axis k, the reduced row is appended to x and a window chooses
+/// either.
 ValueId reduce_runtime(ImportNode& n, ReduceKind kind, ValueId x, const Dims& flags) {
   ReduceKind step = kind;  // a kind that composes: reducing by two axes is reducing by one, then by the other
   if (kind == ReduceKind::l1) {
@@ -42,8 +43,10 @@ void reduce(ImportNode& n, ReduceKind kind) {
   if (t == DType::boolean) x = n.cast(x, DType::u8);
   auto out = [&](ValueId y) { n.out(0, n.cast(y, t)); };
   Dims given;
-  if (auto attribute = n.attr_ints("axes")) given = to_dims(*attribute);
-  else if (n.has(1)) given = n.host_dims(1, "axes");
+  if (auto attribute = n.attr_ints("axes"))
+    given = to_dims(*attribute);
+  else if (n.has(1))
+    given = n.host_dims(1, "axes");
   if (given.empty() && !noop) {
     for (std::int64_t i = 0; i < rank; ++i) given.push_back(Dim(i));
   }
@@ -56,7 +59,8 @@ void reduce(ImportNode& n, ReduceKind kind) {
   x = reduce_runtime(n, kind, x, flags);
   if (!keep_dims) {
     if (given.size() > static_cast<std::size_t>(rank)) invalid("more axes than the input has");
-    x = n.reshape(x, pick_extents(n.shapes(), shape, flags, Dim(0), static_cast<std::size_t>(rank) - given.size()));
+    x = n.reshape(
+        x, pick_extents(n.shapes(), shape, flags, Dim(0), static_cast<std::size_t>(rank) - given.size()));
   }
   out(x);
 }
@@ -98,7 +102,8 @@ void import_CumSum(ImportNode& n) {
   Dims one = shape;
   one.insert(one.begin(), Dim(1));
   std::vector<ValueId> all;
-  for (std::int64_t k = 0; k < rank; ++k) all.push_back(n.reshape(n.add(CumSum{k, exclusive, reverse}, {x}), one));
+  for (std::int64_t k = 0; k < rank; ++k)
+    all.push_back(n.reshape(n.add(CumSum{k, exclusive, reverse}, {x}), one));
   ShapeProgram& s = n.shapes();
   Slice window{Dims(one.size(), Dim(0)), Dims(one.size(), Dim(1)), one};
   window.starts[0] = s.select(s.lt(axes[0], Dim(0)), s.add(axes[0], Dim(rank)), axes[0]);

@@ -5,8 +5,8 @@
 
 namespace headrace::onnx {
 
-/// 0 copies the input's extent (without allowzero), -1 is what is left. An entry whose value comes from an input of
-/// the model may turn out to be either; one computed from extents is taken as it is.
+/// 0 copies the input's extent (without allowzero), -1 is what is left. An entry whose value comes from an
+/// input of the model may turn out to be either; one computed from extents is taken as it is.
 void import_Reshape(ImportNode& n) {
   const ValueId x = n.in(0);
   const Dims src = n.shape(x);
@@ -14,7 +14,7 @@ void import_Reshape(ImportNode& n) {
   const bool allow_zero = n.attr_flag("allowzero", false);
   Dims to = n.host_dims(1, "shape");
   if (n.in_shape(1).size() != 1) invalid("the shape must have rank 1");
-  Dims known;             // the product of all entries but the one of -1
+  Dims known;  // the product of all entries but the one of -1
   std::ptrdiff_t free = -1;
   std::vector<std::size_t> maybe_free;
   for (std::size_t i = 0; i < to.size(); ++i) {
@@ -22,7 +22,8 @@ void import_Reshape(ImportNode& n) {
     if (d.is_constant()) {
       if (d.value < -1) invalid("extent " + std::to_string(d.value) + " of the shape is below -1");
       if (d.value == 0 && !allow_zero) {
-        if (i >= src.size()) invalid("extent 0 copies axis " + std::to_string(i) + ", which the input does not have");
+        if (i >= src.size())
+          invalid("extent 0 copies axis " + std::to_string(i) + ", which the input does not have");
         d = src[i];
       } else if (d.value == -1) {
         if (free >= 0) invalid("the shape has more than one -1");
@@ -53,7 +54,8 @@ void import_Flatten(ImportNode& n) {
   std::int64_t axis = n.attr_int("axis", 1);
   if (axis != n.rank(x)) axis = normal_axis(axis, n.rank(x));
   const auto at = static_cast<std::size_t>(axis);
-  n.out(0, n.reshape(x, {n.shapes().product(std::span(shape).first(at)), n.shapes().product(std::span(shape).subspan(at))}));
+  n.out(0, n.reshape(x, {n.shapes().product(std::span(shape).first(at)),
+                         n.shapes().product(std::span(shape).subspan(at))}));
 }
 
 namespace {
@@ -80,7 +82,8 @@ void import_Squeeze(ImportNode& n) {
   for (std::size_t i = 0; i < shape.size(); ++i) {
     const bool named = std::binary_search(gone.begin(), gone.end(), static_cast<std::int64_t>(i));
     if (named && shape[i].is_constant() && shape[i].value != 1) {
-      invalid("axis " + std::to_string(i) + " has extent " + std::to_string(shape[i].value) + "; only 1 can be squeezed");
+      invalid("axis " + std::to_string(i) + " has extent " + std::to_string(shape[i].value) +
+              "; only 1 can be squeezed");
     }
     if (axes ? !named : shape[i] != Dim(1)) to.push_back(shape[i]);
   }

@@ -17,7 +17,8 @@ std::pair<std::int64_t, std::int64_t> to_fraction(double scale) {
     const std::int64_t p = whole * p1 + p0, q = whole * q1 + q0;
     if (p > (std::int64_t{1} << 31) || q > (std::int64_t{1} << 31)) break;
     p0 = p1, q0 = q1, p1 = p, q1 = q;
-    if (static_cast<float>(static_cast<double>(p) / static_cast<double>(q)) == static_cast<float>(scale)) break;
+    if (static_cast<float>(static_cast<double>(p) / static_cast<double>(q)) == static_cast<float>(scale))
+      break;
     rest = 1.0 / (rest - static_cast<double>(whole));
   }
   if (q1 == 0) unsupported("scale " + std::to_string(scale) + " is out of range");
@@ -25,7 +26,8 @@ std::pair<std::int64_t, std::int64_t> to_fraction(double scale) {
 }
 
 template <class T>
-T choose(const std::string& value, std::string_view attribute, std::initializer_list<std::pair<std::string_view, T>> table) {
+T choose(const std::string& value, std::string_view attribute,
+         std::initializer_list<std::pair<std::string_view, T>> table) {
   std::string names;
   for (const auto& [name, result] : table) {
     if (name == value) return result;
@@ -36,19 +38,26 @@ T choose(const std::string& value, std::string_view attribute, std::initializer_
 
 void read_modes(ImportNode& n, Resize& op) {
   op.mode = choose<ResizeMode>(n.attr_string("mode", "nearest"), "mode",
-                               {{"nearest", ResizeMode::nearest}, {"linear", ResizeMode::linear},
-                                {"bilinear", ResizeMode::linear}, {"cubic", ResizeMode::cubic}});
+                               {{"nearest", ResizeMode::nearest},
+                                {"linear", ResizeMode::linear},
+                                {"bilinear", ResizeMode::linear},
+                                {"cubic", ResizeMode::cubic}});
   op.coord = choose<ResizeCoord>(
       n.attr_string("coordinate_transformation_mode", n.opset() < 11 ? "asymmetric" : "half_pixel"),
       "coordinate_transformation_mode",
-      {{"half_pixel", ResizeCoord::half_pixel}, {"half_pixel_symmetric", ResizeCoord::half_pixel_symmetric},
-       {"pytorch_half_pixel", ResizeCoord::pytorch_half_pixel}, {"align_corners", ResizeCoord::align_corners},
-       {"asymmetric", ResizeCoord::asymmetric}, {"tf_crop_and_resize", ResizeCoord::tf_crop_and_resize},
+      {{"half_pixel", ResizeCoord::half_pixel},
+       {"half_pixel_symmetric", ResizeCoord::half_pixel_symmetric},
+       {"pytorch_half_pixel", ResizeCoord::pytorch_half_pixel},
+       {"align_corners", ResizeCoord::align_corners},
+       {"asymmetric", ResizeCoord::asymmetric},
+       {"tf_crop_and_resize", ResizeCoord::tf_crop_and_resize},
        {"tf_half_pixel_for_nn", ResizeCoord::half_pixel}});
   op.nearest = choose<ResizeNearest>(
       n.attr_string("nearest_mode", n.opset() < 11 ? "floor" : "round_prefer_floor"), "nearest_mode",
-      {{"round_prefer_floor", ResizeNearest::round_prefer_floor}, {"round_prefer_ceil", ResizeNearest::round_prefer_ceil},
-       {"floor", ResizeNearest::floor}, {"ceil", ResizeNearest::ceil}});
+      {{"round_prefer_floor", ResizeNearest::round_prefer_floor},
+       {"round_prefer_ceil", ResizeNearest::round_prefer_ceil},
+       {"floor", ResizeNearest::floor},
+       {"ceil", ResizeNearest::ceil}});
   op.cubic_coeff = n.attr_real("cubic_coeff_a", -0.75);
   op.extrapolation = n.attr_real("extrapolation_value", 0);
   op.exclude_outside = n.attr_flag("exclude_outside", false);
@@ -56,7 +65,8 @@ void read_modes(ImportNode& n, Resize& op) {
 }
 
 /// sizes = floor(extent * scale), in integers.
-void apply_scales(ImportNode& n, Resize& op, const Dims& src, const Ints& axes, const std::vector<double>& scales) {
+void apply_scales(ImportNode& n, Resize& op, const Dims& src, const Ints& axes,
+                  const std::vector<double>& scales) {
   ShapeProgram& s = n.shapes();
   if (scales.size() != axes.size()) invalid("scales must have " + std::to_string(axes.size()) + " entries");
   op.scales.assign(src.size(), 1.0);
@@ -65,7 +75,8 @@ void apply_scales(ImportNode& n, Resize& op, const Dims& src, const Ints& axes, 
     const auto axis = static_cast<std::size_t>(axes[i]);
     const auto [num, den] = to_fraction(scales[i]);
     op.scales[axis] = scales[i];
-    op.sizes[axis] = den == 1 ? s.mul(src[axis], Dim(num)) : s.floor_div(s.mul(src[axis], Dim(num)), Dim(den));
+    op.sizes[axis] =
+        den == 1 ? s.mul(src[axis], Dim(num)) : s.floor_div(s.mul(src[axis], Dim(num)), Dim(den));
   }
 }
 
@@ -82,7 +93,8 @@ void apply_sizes(ImportNode& n, Resize& op, const Dims& src, const Ints& axes, c
     return;
   }
   if (policy != "not_larger" && policy != "not_smaller") {
-    invalid("attribute keep_aspect_ratio_policy='" + policy + "'; expected stretch, not_larger or not_smaller");
+    invalid("attribute keep_aspect_ratio_policy='" + policy +
+            "'; expected stretch, not_larger or not_smaller");
   }
   Dim num = sizes[0], den = src[static_cast<std::size_t>(axes[0])];
   for (std::size_t i = 1; i < axes.size(); ++i) {
@@ -99,7 +111,8 @@ void apply_sizes(ImportNode& n, Resize& op, const Dims& src, const Ints& axes, c
   if (num.is_constant() && den.is_constant()) {
     op.scales.assign(src.size(), 1.0);
     for (std::int64_t axis : axes) {
-      op.scales[static_cast<std::size_t>(axis)] = static_cast<double>(num.value) / static_cast<double>(den.value);
+      op.scales[static_cast<std::size_t>(axis)] =
+          static_cast<double>(num.value) / static_cast<double>(den.value);
     }
   }
 }
@@ -112,7 +125,8 @@ std::vector<double> numbers(ImportNode& n, std::size_t i, std::string_view what)
     return out;
   }
   const HostArray* a = n.host(i);
-  if (a == nullptr || !all_constant(a->values)) unsupported("input '" + std::string(what) + "' must be constant");
+  if (a == nullptr || !all_constant(a->values))
+    unsupported("input '" + std::string(what) + "' must be constant");
   for (const Dim& d : a->values) out.push_back(static_cast<double>(d.value) / static_cast<double>(a->den));
   return out;
 }
@@ -142,7 +156,8 @@ void import_Resize(ImportNode& n) {
   }
   if (op.coord == ResizeCoord::tf_crop_and_resize) {
     const std::vector<double> roi = numbers(n, 1, "roi");
-    if (roi.size() != 2 * axes.size()) invalid("roi must have " + std::to_string(2 * axes.size()) + " entries");
+    if (roi.size() != 2 * axes.size())
+      invalid("roi must have " + std::to_string(2 * axes.size()) + " entries");
     op.roi.assign(2 * rank, 0.0);
     std::fill(op.roi.begin() + static_cast<std::ptrdiff_t>(rank), op.roi.end(), 1.0);
     for (std::size_t i = 0; i < axes.size(); ++i) {
@@ -152,9 +167,12 @@ void import_Resize(ImportNode& n) {
   }
   const std::size_t scales = n.opset() < 11 ? 1 : 2;
   n.ignore_attr("keep_aspect_ratio_policy");
-  if (given(n, 3)) apply_sizes(n, op, src, axes, n.host_dims(3, "sizes"));
-  else if (given(n, scales)) apply_scales(n, op, src, axes, numbers(n, scales, "scales"));
-  else invalid("neither scales nor sizes are given");
+  if (given(n, 3))
+    apply_sizes(n, op, src, axes, n.host_dims(3, "sizes"));
+  else if (given(n, scales))
+    apply_scales(n, op, src, axes, numbers(n, scales, "scales"));
+  else
+    invalid("neither scales nor sizes are given");
   n.out(0, n.add(std::move(op), {x}));
 }
 
@@ -165,9 +183,9 @@ void import_Upsample(ImportNode& n) {
   op.sizes = src;
   op.coord = ResizeCoord::asymmetric;
   op.nearest = ResizeNearest::floor;
-  op.mode = choose<ResizeMode>(n.attr_string("mode", "nearest"), "mode",
-                               {{"nearest", ResizeMode::nearest}, {"linear", ResizeMode::linear},
-                                {"bilinear", ResizeMode::linear}});
+  op.mode = choose<ResizeMode>(
+      n.attr_string("mode", "nearest"), "mode",
+      {{"nearest", ResizeMode::nearest}, {"linear", ResizeMode::linear}, {"bilinear", ResizeMode::linear}});
   Ints axes;
   for (std::size_t i = 0; i < src.size(); ++i) axes.push_back(static_cast<std::int64_t>(i));
   if (n.opset() < 9) {

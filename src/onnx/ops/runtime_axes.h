@@ -1,5 +1,5 @@
-// Axes that are only known at run time (small integer inputs of the model): what depends on them is selected by symbolic
-// arithmetic, so that one plan serves all their values.
+// Axes that are only known at run time (small integer inputs of the model): what depends on them is selected
+// by symbolic arithmetic, so that one plan serves all their values.
 #pragma once
 
 #include "onnx/import_node.h"

@@ -7,7 +7,8 @@ struct Range {
   Dim start, end, step;
 };
 
-/// ONNX's slice of one axis: negative counts from the end, then clamped into the axis; start and number of elements.
+/// ONNX's slice of one axis: negative counts from the end, then clamped into the axis; start and number of
+/// elements.
 std::pair<Dim, Dim> resolve_range(ShapeProgram& s, const Range& r, Dim extent) {
   auto from_end = [&](Dim d) {
     if (is_non_negative(s, d)) return d;
@@ -37,7 +38,8 @@ std::pair<Dim, Dim> resolve_range(ShapeProgram& s, const Range& r, Dim extent) {
     return std::pair{start, s.max(Dim(0), s.ceil_div(s.sub(start, end), s.sub(Dim(0), r.step)))};
   };
   if (r.step.is_constant()) return r.step.value > 0 ? forward() : backward();
-  // Both ways are evaluated at run time, so neither may divide by zero or by a wrong sign's step: |step| for both.
+  // Both ways are evaluated at run time, so neither may divide by zero or by a wrong sign's step: |step| for
+  // both.
   const Dim negative = s.lt(r.step, Dim(0));
   const Dim size = s.select(negative, s.sub(Dim(0), r.step), r.step);
   Range up = r, down = r;
@@ -97,7 +99,8 @@ void import_Slice(ImportNode& n) {
       Range range{0, (std::int64_t{1} << 31) - 1, 1};
       for (std::size_t i = 0; i < axes.size(); ++i) {
         const Dim hit = axis_flags(s, {axes[i]}, rank)[at];
-        range = {s.select(hit, starts[i], range.start), s.select(hit, ends[i], range.end), s.select(hit, steps[i], range.step)};
+        range = {s.select(hit, starts[i], range.start), s.select(hit, ends[i], range.end),
+                 s.select(hit, steps[i], range.step)};
       }
       const auto [start, size] = resolve_range(s, range, shape[at]);
       op.starts[at] = start;
@@ -105,7 +108,8 @@ void import_Slice(ImportNode& n) {
       op.steps[at] = range.step;
     }
   }
-  const bool whole = op.sizes == shape && op.starts == Dims(shape.size(), Dim(0)) && op.steps == Dims(shape.size(), Dim(1));
+  const bool whole =
+      op.sizes == shape && op.starts == Dims(shape.size(), Dim(0)) && op.steps == Dims(shape.size(), Dim(1));
   n.out(0, whole ? x : n.add(std::move(op), {x}));
 }
 

@@ -11,8 +11,8 @@ struct Window {
   std::string auto_pad;  ///< NOTSET, VALID, SAME_UPPER, SAME_LOWER
 };
 
-/// Reads auto_pad, pads, strides, dilations for `kernel`. SAME_* is resolved against the input's spatial extents (for
-/// ConvTranspose, `transposed`, pads of SAME_* are left to the caller).
+/// Reads auto_pad, pads, strides, dilations for `kernel`. SAME_* is resolved against the input's spatial
+/// extents (for ConvTranspose, `transposed`, pads of SAME_* are left to the caller).
 Window read_window(ImportNode& n, const Ints& kernel, const Dims& src, bool transposed = false);
 
 /// kernel_shape; for convolutions it may be left out, then it is the weights'.

@@ -12,7 +12,8 @@ class ArgReduceTactic final : public Tactic {
   std::string_view id() const override { return "cpu.arg_reduce"; }
   std::optional<Refusal> refuses(const Problem& p) const override {
     if (!op_as<ArgReduce>(p)) return refuse("another operator");
-    if (p.srcs[0].dtype != DType::f32) return refuse("dtype " + std::string(to_string(p.srcs[0].dtype)) + ", not f32");
+    if (p.srcs[0].dtype != DType::f32)
+      return refuse("dtype " + std::string(to_string(p.srcs[0].dtype)) + ", not f32");
     return std::nullopt;
   }
   std::unique_ptr<Kernel> make(const Problem& p, const Choice&) const override {
@@ -20,7 +21,8 @@ class ArgReduceTactic final : public Tactic {
     const auto axis = static_cast<std::ptrdiff_t>(op.axis);
     Shape shape = p.srcs[0].shape;
     Strides src = p.srcs[0].strides, dst = p.dsts[0].strides;
-    const std::int64_t n = shape[static_cast<std::size_t>(axis)], stride = src[static_cast<std::size_t>(axis)];
+    const std::int64_t n = shape[static_cast<std::size_t>(axis)],
+                       stride = src[static_cast<std::size_t>(axis)];
     shape.erase(shape.begin() + axis);
     src.erase(src.begin() + axis);
     if (op.keep_dims) dst.erase(dst.begin() + axis);

@@ -1,4 +1,5 @@
-// cpu.copy: Reorder, Transpose, Slice, Concat, Broadcast, Reshape and constant Pad as strided copies of any dtype.
+// cpu.copy: Reorder, Transpose, Slice, Concat, Broadcast, Reshape and constant Pad as strided copies of any
+// dtype.
 //
 // Each source becomes a box of dst. Axes are merged; runs that are contiguous on both sides are one memcpy, a
 // transposition of 4-byte elements goes through tiles, the rest element by element.
@@ -14,13 +15,13 @@ namespace headrace::cpu {
 namespace {
 
 struct Box {
-  std::size_t src = 0;                             ///< operand
-  std::int64_t src_offset = 0, dst_offset = 0;     ///< elements
-  Nest nest;                                       ///< operand 0: dst, 1: src
+  std::size_t src = 0;                          ///< operand
+  std::int64_t src_offset = 0, dst_offset = 0;  ///< elements
+  Nest nest;                                    ///< operand 0: dst, 1: src
 };
 
-Box make_box(std::size_t src, std::int64_t src_offset, std::int64_t dst_offset, const Shape& shape, const Strides& src_strides,
-             const Strides& dst_strides) {
+Box make_box(std::size_t src, std::int64_t src_offset, std::int64_t dst_offset, const Shape& shape,
+             const Strides& src_strides, const Strides& dst_strides) {
   return {src, src_offset, dst_offset, make_nest(shape, {dst_strides, src_strides})};
 }
 
@@ -51,7 +52,8 @@ void run_box(const Box& box, T* dst, const T* src) {
     }
     parallel_for(total / n, total, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
-        std::memcpy(dst + nest.offset(0, i, last), src + nest.offset(1, i, last), static_cast<std::size_t>(n) * sizeof(T));
+        std::memcpy(dst + nest.offset(0, i, last), src + nest.offset(1, i, last),
+                    static_cast<std::size_t>(n) * sizeof(T));
       }
     });
     return;
@@ -63,7 +65,8 @@ void run_box(const Box& box, T* dst, const T* src) {
       if (nest.strides[1][a] == 1) other = a;
     }
     if (ds == 1 && ss > 0 && other < axes && nest.strides[0][other] > 0) {
-      const std::int64_t columns = nest.extents[other], stripe = 64, stripes = (columns + stripe - 1) / stripe;
+      const std::int64_t columns = nest.extents[other], stripe = 64,
+                         stripes = (columns + stripe - 1) / stripe;
       parallel_for(total / n / columns * stripes, total, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t t = begin; t < end; ++t) {
           std::int64_t rest = t / stripes, d = 0, s = 0;
@@ -74,8 +77,9 @@ void run_box(const Box& box, T* dst, const T* src) {
             s += rest % nest.extents[a] * nest.strides[1][a];
             rest /= nest.extents[a];
           }
-          vec().transpose32(reinterpret_cast<std::uint32_t*>(dst + d + c0 * nest.strides[0][other]), nest.strides[0][other],
-                            reinterpret_cast<const std::uint32_t*>(src + s + c0), ss, n, nc);
+          vec().transpose32(reinterpret_cast<std::uint32_t*>(dst + d + c0 * nest.strides[0][other]),
+                            nest.strides[0][other], reinterpret_cast<const std::uint32_t*>(src + s + c0), ss,
+                            n, nc);
         }
       });
       return;
@@ -132,12 +136,14 @@ Boxes plan_boxes(const Problem& p) {
   } else if (const auto* slice = op_as<Slice>(p)) {
     Strides strides = src.strides;
     for (std::size_t i = 0; i < strides.size(); ++i) strides[i] *= slice->steps[i].value;
-    plan.boxes.push_back(make_box(0, dot(to_shape(slice->starts), src.strides), 0, dst.shape, strides, dst.strides));
+    plan.boxes.push_back(
+        make_box(0, dot(to_shape(slice->starts), src.strides), 0, dst.shape, strides, dst.strides));
   } else if (const auto* concat = op_as<Concat>(p)) {
     std::int64_t at = 0;
     const auto axis = static_cast<std::size_t>(concat->axis);
     for (std::size_t i = 0; i < p.srcs.size(); ++i) {
-      plan.boxes.push_back(make_box(i, 0, at * dst.strides[axis], p.srcs[i].shape, p.srcs[i].strides, dst.strides));
+      plan.boxes.push_back(
+          make_box(i, 0, at * dst.strides[axis], p.srcs[i].shape, p.srcs[i].strides, dst.strides));
       at += p.srcs[i].shape[axis];
     }
   } else if (const auto* pad = op_as<Pad>(p)) {
@@ -147,9 +153,12 @@ Boxes plan_boxes(const Problem& p) {
     std::int64_t from = 0, to = 0;
     for (std::size_t i = 0; i < shape.size(); ++i) {
       const std::int64_t before = pad->before[i].value, after = pad->after[i].value;
-      if (before < 0) from -= before * src.strides[i];
-      else to += before * dst.strides[i];
-      shape[i] = std::max<std::int64_t>(0, shape[i] + std::min<std::int64_t>(before, 0) + std::min<std::int64_t>(after, 0));
+      if (before < 0)
+        from -= before * src.strides[i];
+      else
+        to += before * dst.strides[i];
+      shape[i] = std::max<std::int64_t>(
+          0, shape[i] + std::min<std::int64_t>(before, 0) + std::min<std::int64_t>(after, 0));
     }
     plan.boxes.push_back(make_box(0, from, to, shape, src.strides, dst.strides));
   } else if (op_as<Reshape>(p)) {
@@ -168,7 +177,8 @@ class Copy final : public Tactic {
     for (const TensorDesc& d : p.srcs) {
       if (d.layout == Layout::packed) return refuse("packed source");
     }
-    if (op_as<Transpose>(p) || op_as<Slice>(p) || op_as<Concat>(p) || op_as<Broadcast>(p) || op_as<Reorder>(p)) {
+    if (op_as<Transpose>(p) || op_as<Slice>(p) || op_as<Concat>(p) || op_as<Broadcast>(p) ||
+        op_as<Reorder>(p)) {
       return std::nullopt;
     }
     if (const Pad* pad = op_as<Pad>(p)) {
@@ -177,7 +187,8 @@ class Copy final : public Tactic {
     }
     if (op_as<Reshape>(p)) {
       const auto plain = [](const TensorDesc& d) { return d.layout == Layout::plain && d.is_dense(); };
-      if (!plain(p.srcs[0]) || !plain(p.dsts[0])) return refuse("Reshape of a tensor that is not dense and plain");
+      if (!plain(p.srcs[0]) || !plain(p.dsts[0]))
+        return refuse("Reshape of a tensor that is not dense and plain");
       return std::nullopt;
     }
     return refuse("not a copy");

@@ -1,4 +1,5 @@
-// cpu.gather: Gather of any dtype along one axis of dense plain data; runs of the inner axes are copied whole.
+// cpu.gather: Gather of any dtype along one axis of dense plain data; runs of the inner axes are copied
+// whole.
 #include <algorithm>
 #include <cstring>
 
@@ -13,7 +14,8 @@ class GatherTactic final : public Tactic {
   std::string_view id() const override { return "cpu.gather"; }
   std::optional<Refusal> refuses(const Problem& p) const override {
     if (!op_as<Gather>(p)) return refuse("not a Gather");
-    if (p.srcs[1].dtype != DType::i32 && p.srcs[1].dtype != DType::i64) return refuse("indices are neither i32 nor i64");
+    if (p.srcs[1].dtype != DType::i32 && p.srcs[1].dtype != DType::i64)
+      return refuse("indices are neither i32 nor i64");
     for (const TensorDesc* d : {&p.srcs[0], &p.srcs[1], &p.dsts[0]}) {
       if (d->layout != Layout::plain || !d->is_dense()) return refuse("not dense and plain");
     }
@@ -32,10 +34,12 @@ class GatherTactic final : public Tactic {
       parallel_for(outer * count, outer * count * inner, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
           const std::int64_t k = i % count;
-          std::int64_t at = wide ? reinterpret_cast<const std::int64_t*>(data[1])[k] : reinterpret_cast<const std::int32_t*>(data[1])[k];
+          std::int64_t at = wide ? reinterpret_cast<const std::int64_t*>(data[1])[k]
+                                 : reinterpret_cast<const std::int32_t*>(data[1])[k];
           if (at < 0) at += extent;
           at = std::clamp<std::int64_t>(at, 0, extent - 1);
-          std::memcpy(data[2] + i * inner, data[0] + (i / count * extent + at) * inner, static_cast<std::size_t>(inner));
+          std::memcpy(data[2] + i * inner, data[0] + (i / count * extent + at) * inner,
+                      static_cast<std::size_t>(inner));
         }
       });
     });

@@ -42,16 +42,18 @@ Plan describe(const Problem& p, const Conv& conv, const memory::desc& weights) {
   attr.set_post_ops(ops);
   memory::dims dilations = conv.dilations;
   for (auto& d : dilations) d -= 1;
-  plan.pd = dnnl::convolution_forward::primitive_desc(
-      onednn_engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src, weights, bias, dst,
-      conv.strides, dilations, to_shape(conv.pads_begin), to_shape(conv.pads_end), attr, /*allow_empty=*/true);
+  plan.pd = dnnl::convolution_forward::primitive_desc(onednn_engine(), dnnl::prop_kind::forward_inference,
+                                                      dnnl::algorithm::convolution_direct, src, weights, bias,
+                                                      dst, conv.strides, dilations, to_shape(conv.pads_begin),
+                                                      to_shape(conv.pads_end), attr, /*allow_empty=*/true);
   plan.args.push_back({DNNL_ARG_SRC, src, 0});
   if (conv.has_bias) plan.args.push_back({DNNL_ARG_BIAS, bias, 2});
   plan.args.push_back({DNNL_ARG_DST, dst, static_cast<int>(p.srcs.size())});
   return plan;
 }
 
-/// Moves pd to the implementation called `choice` ("": the first that is not a reference); false: there is none.
+/// Moves pd to the implementation called `choice` ("": the first that is not a reference); false: there is
+/// none.
 bool seek(dnnl::convolution_forward::primitive_desc& pd, std::string_view choice) {
   if (!pd.get(true)) return false;
   do {
@@ -69,7 +71,8 @@ class OnednnConv final : public Tactic {
     const Conv* conv = op_as<Conv>(p);
     if (!conv) return refuse("not a Conv");
     const std::size_t rank = p.srcs[0].shape.size();
-    if (rank < 3 || rank > 5) return refuse("rank " + std::to_string(rank) + ": oneDNN takes 1 to 3 spatial axes");
+    if (rank < 3 || rank > 5)
+      return refuse("rank " + std::to_string(rank) + ": oneDNN takes 1 to 3 spatial axes");
     for (const auto* list : {&p.srcs, &p.dsts}) {
       for (const TensorDesc& d : *list) {
         if (d.dtype != DType::f32) return refuse("dtype " + std::string(to_string(d.dtype)) + ", not f32");
@@ -92,14 +95,16 @@ class OnednnConv final : public Tactic {
     return onednn_guard(id(), [&] {
       TeamScope team(p.threads);
       const Conv& conv = *op_as<Conv>(p);
-      Plan plan = describe(p, conv, memory::desc(weights_dims(p, conv), memory::data_type::f32, memory::format_tag::any));
+      Plan plan = describe(
+          p, conv, memory::desc(weights_dims(p, conv), memory::data_type::f32, memory::format_tag::any));
       std::vector<Choice> choices;
       if (plan.pd.get(true)) {
         do {
           const std::string impl = plan.pd.impl_info_str();
           if (is_reference_impl(impl)) break;
           // An implementation for a narrower instruction set than the first one's is never the fastest.
-          if (!choices.empty() && choices[0].ends_with("avx512_core") && !impl.ends_with("avx512_core")) continue;
+          if (!choices.empty() && choices[0].ends_with("avx512_core") && !impl.ends_with("avx512_core"))
+            continue;
           if (std::find(choices.begin(), choices.end(), impl) == choices.end()) choices.push_back(impl);
         } while (choices.size() < 3 && plan.pd.next_impl());
       }
@@ -138,7 +143,8 @@ class OnednnConv final : public Tactic {
         throw Error(ErrorCode::invalid_plan, "cpu.onednn.conv: weights format '" + p.srcs[1].format +
                                                  "' is unknown to this oneDNN; build the plan again");
       }
-      // In order: what was chosen, on the weights as they lie; anything fast on them; anything, reordering at each run.
+      // In order: what was chosen, on the weights as they lie; anything fast on them; anything, reordering at
+      // each run.
       Plan plan;
       bool found = false;
       if (packed) {
@@ -169,7 +175,8 @@ class OnednnConv final : public Tactic {
         dnnl::reorder::primitive_desc reorder(onednn_engine(), given, onednn_engine(), wanted, attr);
         const std::size_t at = align64(wanted.get_size());
         steps.push_back({dnnl::reorder(reorder),
-                         {{DNNL_ARG_FROM, given, 1}, {DNNL_ARG_TO, wanted, kWorkspace, 0},
+                         {{DNNL_ARG_FROM, given, 1},
+                          {DNNL_ARG_TO, wanted, kWorkspace, 0},
                           {DNNL_ARG_SCRATCHPAD, reorder.scratchpad_desc(), kWorkspace, at}}});
         workspace = at + align64(reorder.scratchpad_desc().get_size());
         plan.args.push_back({DNNL_ARG_WEIGHTS, wanted, kWorkspace, 0});

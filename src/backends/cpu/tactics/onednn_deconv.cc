@@ -1,5 +1,6 @@
-// cpu.onednn.deconv: ConvTranspose in f32, 1 to 3 spatial axes, groups, dilations, bias and post steps, on oneDNN.
-// All activations in one layout, channels_last preferred. Choice: the name of oneDNN's implementation.
+// cpu.onednn.deconv: ConvTranspose in f32, 1 to 3 spatial axes, groups, dilations, bias and post steps, on
+// oneDNN. All activations in one layout, channels_last preferred. Choice: the name of oneDNN's
+// implementation.
 #ifdef HEADRACE_ONEDNN
 #include <algorithm>
 
@@ -51,15 +52,17 @@ Plan describe(const Problem& p, const ConvTranspose& conv, const memory::desc& w
   memory::dims dilations = conv.dilations;
   for (auto& d : dilations) d -= 1;
   plan.pd = dnnl::deconvolution_forward::primitive_desc(
-      onednn_engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::deconvolution_direct, src, weights, bias, dst,
-      conv.strides, dilations, to_shape(conv.pads_begin), pads_end, attr, /*allow_empty=*/true);
+      onednn_engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::deconvolution_direct, src,
+      weights, bias, dst, conv.strides, dilations, to_shape(conv.pads_begin), pads_end, attr,
+      /*allow_empty=*/true);
   plan.args.push_back({DNNL_ARG_SRC, src, 0});
   if (conv.has_bias) plan.args.push_back({DNNL_ARG_BIAS, bias, 2});
   plan.args.push_back({DNNL_ARG_DST, dst, static_cast<int>(p.srcs.size())});
   return plan;
 }
 
-/// Moves pd to the implementation called `choice` ("": the first that is not a reference); false: there is none.
+/// Moves pd to the implementation called `choice` ("": the first that is not a reference); false: there is
+/// none.
 bool seek(dnnl::deconvolution_forward::primitive_desc& pd, std::string_view choice) {
   if (!pd.get(true)) return false;
   do {
@@ -77,7 +80,8 @@ class OnednnDeconv final : public Tactic {
     const ConvTranspose* conv = op_as<ConvTranspose>(p);
     if (!conv) return refuse("not a ConvTranspose");
     const std::size_t rank = p.srcs[0].shape.size();
-    if (rank < 3 || rank > 5) return refuse("rank " + std::to_string(rank) + ": oneDNN takes 1 to 3 spatial axes");
+    if (rank < 3 || rank > 5)
+      return refuse("rank " + std::to_string(rank) + ": oneDNN takes 1 to 3 spatial axes");
     for (const auto* list : {&p.srcs, &p.dsts}) {
       for (const TensorDesc& d : *list) {
         if (d.dtype != DType::f32) return refuse("dtype " + std::string(to_string(d.dtype)) + ", not f32");
@@ -100,14 +104,16 @@ class OnednnDeconv final : public Tactic {
     return onednn_guard(id(), [&] {
       TeamScope team(p.threads);
       const ConvTranspose& conv = *op_as<ConvTranspose>(p);
-      Plan plan = describe(p, conv, memory::desc(weights_dims(p, conv), memory::data_type::f32, memory::format_tag::any));
+      Plan plan = describe(
+          p, conv, memory::desc(weights_dims(p, conv), memory::data_type::f32, memory::format_tag::any));
       std::vector<Choice> choices;
       if (plan.pd.get(true)) {
         do {
           const std::string impl = plan.pd.impl_info_str();
           if (is_reference_impl(impl)) break;
           // An implementation for a narrower instruction set than the first one's is never the fastest.
-          if (!choices.empty() && choices[0].ends_with("avx512_core") && !impl.ends_with("avx512_core")) continue;
+          if (!choices.empty() && choices[0].ends_with("avx512_core") && !impl.ends_with("avx512_core"))
+            continue;
           if (std::find(choices.begin(), choices.end(), impl) == choices.end()) choices.push_back(impl);
         } while (choices.size() < 3 && plan.pd.next_impl());
       }
@@ -146,7 +152,8 @@ class OnednnDeconv final : public Tactic {
         throw Error(ErrorCode::invalid_plan, "cpu.onednn.deconv: weights format '" + p.srcs[1].format +
                                                  "' is unknown to this oneDNN; build the plan again");
       }
-      // In order: what was chosen, on the weights as they lie; anything fast on them; anything, reordering at each run.
+      // In order: what was chosen, on the weights as they lie; anything fast on them; anything, reordering at
+      // each run.
       Plan plan;
       bool found = false;
       if (packed) {
@@ -177,7 +184,8 @@ class OnednnDeconv final : public Tactic {
         dnnl::reorder::primitive_desc reorder(onednn_engine(), given, onednn_engine(), wanted, attr);
         const std::size_t at = align64(wanted.get_size());
         steps.push_back({dnnl::reorder(reorder),
-                         {{DNNL_ARG_FROM, given, 1}, {DNNL_ARG_TO, wanted, kWorkspace, 0},
+                         {{DNNL_ARG_FROM, given, 1},
+                          {DNNL_ARG_TO, wanted, kWorkspace, 0},
                           {DNNL_ARG_SCRATCHPAD, reorder.scratchpad_desc(), kWorkspace, at}}});
         workspace = at + align64(reorder.scratchpad_desc().get_size());
         plan.args.push_back({DNNL_ARG_WEIGHTS, wanted, kWorkspace, 0});

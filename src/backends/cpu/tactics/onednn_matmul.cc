@@ -124,7 +124,8 @@ class OnednnMatMul final : public Tactic {
     }
     const std::size_t rank = p.dsts[0].shape.size();
     if (rank > 6) return refuse("rank above 6");
-    if (p.srcs[0].shape.size() > rank || p.srcs[1].shape.size() > rank) return refuse("operand rank above dst's");
+    if (p.srcs[0].shape.size() > rank || p.srcs[1].shape.size() > rank)
+      return refuse("operand rank above dst's");
     if (p.srcs[0].shape.back() == 0) return refuse("empty inner axis");
     if (flat(p, *op)) {
       for (std::size_t i = 2; i < p.srcs.size(); ++i) {

@@ -1,8 +1,8 @@
 // cpu.pointwise: fused f32/bool expressions, a block of elements at a time through SIMD loops.
 //
-// Registers of the expression are blocks of kBlock floats on the stack (booleans as 0 or 1); an operand that is
-// contiguous over the block is used where it lies, the last instruction writes where dst lies. Small inner axes are
-// taken several rows at a time. Operands may broadcast and have any strides.
+// Registers of the expression are blocks of kBlock floats on the stack (booleans as 0 or 1); an operand that
+// is contiguous over the block is used where it lies, the last instruction writes where dst lies. Small inner
+// axes are taken several rows at a time. Operands may broadcast and have any strides.
 #include <algorithm>
 #include <cstring>
 
@@ -19,9 +19,15 @@ constexpr int kMaxBuffers = 24, kMaxValues = 96;
 
 bool loads(DType t) {
   switch (t) {
-    case DType::f32: case DType::boolean: case DType::u8: case DType::i8: case DType::u16: case DType::i16:
-    case DType::i32: case DType::i64: case DType::f16:
-      return true;
+    case DType::f32:
+    case DType::boolean:
+    case DType::u8:
+    case DType::i8:
+    case DType::u16:
+    case DType::i16:
+    case DType::i32:
+    case DType::i64:
+    case DType::f16: return true;
     default: return false;
   }
 }
@@ -56,7 +62,8 @@ std::optional<std::string> compile(const Problem& p, const PwExpr& expr, Program
   last_use.back() = count;
   for (int i = 0; i < count; ++i) {
     if (code[static_cast<std::size_t>(i)].op == PwOp::load) continue;
-    for (int o : {code[static_cast<std::size_t>(i)].a, code[static_cast<std::size_t>(i)].b, code[static_cast<std::size_t>(i)].c}) {
+    for (int o : {code[static_cast<std::size_t>(i)].a, code[static_cast<std::size_t>(i)].b,
+                  code[static_cast<std::size_t>(i)].c}) {
       if (o >= 0) last_use[static_cast<std::size_t>(o)] = std::max(last_use[static_cast<std::size_t>(o)], i);
     }
   }
@@ -89,10 +96,17 @@ std::optional<std::string> compile(const Problem& p, const PwExpr& expr, Program
     if (!register_dtype) return "arithmetic in " + std::string(to_string(in.dtype));
     if (in.op == PwOp::constant) {
       buffer = program.buffers++;
-      program.fills.push_back({i, buffer, in.dtype == DType::boolean ? (in.imm ? 1.0f : 0.0f) : static_cast<float>(in.alpha)});
+      program.fills.push_back(
+          {i, buffer, in.dtype == DType::boolean ? (in.imm ? 1.0f : 0.0f) : static_cast<float>(in.alpha)});
       continue;
     }
-    VecOp op{in.op, i, in.a, in.b < 0 ? in.a : in.b, in.c < 0 ? in.a : in.c, static_cast<float>(in.alpha), static_cast<float>(in.beta)};
+    VecOp op{in.op,
+             i,
+             in.a,
+             in.b < 0 ? in.a : in.b,
+             in.c < 0 ? in.a : in.c,
+             static_cast<float>(in.alpha),
+             static_cast<float>(in.beta)};
     if (in.op == PwOp::cast) {
       if (in.dtype == DType::boolean && code[static_cast<std::size_t>(in.a)].dtype != DType::boolean) {
         op.op = PwOp::logical_not;  // twice: x != 0
@@ -114,14 +128,17 @@ std::optional<std::string> compile(const Problem& p, const PwExpr& expr, Program
       const PwInstr& source = code[static_cast<std::size_t>(o)];
       if (source.op == PwOp::load || source.op == PwOp::constant) continue;
       const int b = program.buffer_of[static_cast<std::size_t>(o)];
-      if (std::find(free_buffers.begin(), free_buffers.end(), b) == free_buffers.end()) free_buffers.push_back(b);
+      if (std::find(free_buffers.begin(), free_buffers.end(), b) == free_buffers.end())
+        free_buffers.push_back(b);
     }
     buffer = take();
     program.ops.push_back(op);
   }
-  if (program.buffers >= kMaxBuffers) return "expression needs " + std::to_string(program.buffers) + " registers";
+  if (program.buffers >= kMaxBuffers)
+    return "expression needs " + std::to_string(program.buffers) + " registers";
   program.result = count - 1;
-  if (program.ops.empty() || program.ops.back().dst != program.result) {  // the result is an input or a constant
+  if (program.ops.empty() ||
+      program.ops.back().dst != program.result) {  // the result is an input or a constant
     program.ops.push_back({PwOp::load, count, count - 1});
     program.buffer_of[code.size()] = program.buffers++;
     program.result = count;
@@ -133,8 +150,10 @@ template <class T>
 void convert(float* out, const std::byte* base, std::int64_t stride, std::int64_t n) {
   const T* in = reinterpret_cast<const T*>(base);
   for (std::int64_t i = 0; i < n; ++i) {
-    if constexpr (std::is_same_v<T, Half>) out[i] = to_float(in[i * stride]);
-    else out[i] = static_cast<float>(in[i * stride]);
+    if constexpr (std::is_same_v<T, Half>)
+      out[i] = to_float(in[i * stride]);
+    else
+      out[i] = static_cast<float>(in[i * stride]);
   }
 }
 void read(float* out, const std::byte* base, DType dtype, std::int64_t stride, std::int64_t n) {
@@ -144,7 +163,8 @@ void read(float* out, const std::byte* base, DType dtype, std::int64_t stride, s
   }
   switch (dtype) {
     case DType::f32: return convert<float>(out, base, stride, n);
-    case DType::boolean: case DType::u8: return convert<std::uint8_t>(out, base, stride, n);
+    case DType::boolean:
+    case DType::u8: return convert<std::uint8_t>(out, base, stride, n);
     case DType::i8: return convert<std::int8_t>(out, base, stride, n);
     case DType::u16: return convert<std::uint16_t>(out, base, stride, n);
     case DType::i16: return convert<std::int16_t>(out, base, stride, n);
@@ -186,18 +206,22 @@ struct Loop {
     }
     const float* cached[kMaxValues] = {};
     for (std::int64_t task = begin; task < end; ++task) {
-      const std::int64_t k = task % chunks, rest = task / chunks, rb = rest % row_blocks, o = rest / row_blocks;
+      const std::int64_t k = task % chunks, rest = task / chunks, rb = rest % row_blocks,
+                         o = rest / row_blocks;
       const std::int64_t c0 = k * chunk, nc = std::min(chunk, inner - c0);
       const std::int64_t r0 = rb * rows_per_block, nr = std::min(rows_per_block, rows - r0), n = nc * nr;
       const auto place = [&](std::size_t operand) {
-        return (axes > 2 ? nest.offset(operand, o, axes - 2) : 0) + (has_rows ? r0 * nest.strides[operand][axes - 2] : 0) +
-               c0 * nest.strides[operand][inner_axis];
+        return (axes > 2 ? nest.offset(operand, o, axes - 2) : 0) +
+               (has_rows ? r0 * nest.strides[operand][axes - 2] : 0) + c0 * nest.strides[operand][inner_axis];
       };
-      const auto row_stride = [&](std::size_t operand) { return has_rows ? nest.strides[operand][axes - 2] : 0; };
+      const auto row_stride = [&](std::size_t operand) {
+        return has_rows ? nest.strides[operand][axes - 2] : 0;
+      };
       for (std::size_t l = 0; l < program.loads.size(); ++l) {
         const Load& load = program.loads[l];
         const std::int64_t stride = nest.strides[l + 1][inner_axis], row = row_stride(l + 1);
-        const std::byte* base = data[load.operand] + place(l + 1) * static_cast<std::int64_t>(size_bytes(load.dtype));
+        const std::byte* base =
+            data[load.operand] + place(l + 1) * static_cast<std::int64_t>(size_bytes(load.dtype));
         float* out = buffers[load.buffer];
         if (load.dtype == DType::f32 && stride == 1 && (nr == 1 || row == nc)) {
           at[load.value] = reinterpret_cast<const float*>(base);
@@ -222,11 +246,13 @@ struct Loop {
           }
         }
       }
-      const bool direct = program.dst_dtype == DType::f32 && nest.strides[0][inner_axis] == 1 && (nr == 1 || row_stride(0) == nc);
+      const bool direct = program.dst_dtype == DType::f32 && nest.strides[0][inner_axis] == 1 &&
+                          (nr == 1 || row_stride(0) == nc);
       std::byte* dst = data[sources] + place(0) * static_cast<std::int64_t>(size_bytes(program.dst_dtype));
       for (const VecOp& op : program.ops) {
-        float* out = op.dst == program.result && direct ? reinterpret_cast<float*>(dst)
-                                                        : buffers[program.buffer_of[static_cast<std::size_t>(op.dst)]];
+        float* out = op.dst == program.result && direct
+                         ? reinterpret_cast<float*>(dst)
+                         : buffers[program.buffer_of[static_cast<std::size_t>(op.dst)]];
         if (op.op == PwOp::load) {
           std::memmove(out, at[op.a], static_cast<std::size_t>(n) * 4);
         } else {
@@ -240,12 +266,15 @@ struct Loop {
   }
 
  private:
-  void write(std::byte* dst, const float* from, std::int64_t row, std::int64_t stride, std::int64_t nr, std::int64_t nc) const {
+  void write(std::byte* dst, const float* from, std::int64_t row, std::int64_t stride, std::int64_t nr,
+             std::int64_t nc) const {
     for (std::int64_t r = 0; r < nr; ++r) {
       for (std::int64_t c = 0; c < nc; ++c) {
         const std::int64_t i = r * row + c * stride;
-        if (program.dst_dtype == DType::f32) reinterpret_cast<float*>(dst)[i] = from[r * nc + c];
-        else dst[i] = static_cast<std::byte>(from[r * nc + c] != 0);
+        if (program.dst_dtype == DType::f32)
+          reinterpret_cast<float*>(dst)[i] = from[r * nc + c];
+        else
+          dst[i] = static_cast<std::byte>(from[r * nc + c] != 0);
       }
     }
   }
@@ -270,17 +299,19 @@ class PointwiseTactic final : public Tactic {
       throw Error(ErrorCode::invalid_plan, "cpu.pointwise: " + *reason);
     }
     std::vector<Strides> strides{p.dsts[0].strides};
-    for (const Load& load : loop.program.loads) strides.push_back(broadcast_strides(p.srcs[load.operand], p.dsts[0].shape));
+    for (const Load& load : loop.program.loads)
+      strides.push_back(broadcast_strides(p.srcs[load.operand], p.dsts[0].shape));
     loop.nest = make_nest(p.dsts[0].shape, strides);
     loop.plan();
     const std::int64_t elements = p.dsts[0].elements();
     const std::int64_t cost = elements * static_cast<std::int64_t>(1 + loop.program.ops.size());
-    return make_kernel("cpu.pointwise " + to_string(op_as<Pointwise>(p)->expr),
-                       [loop = std::move(loop), elements, cost](std::span<std::byte* const> data, std::byte*) {
-                         if (elements == 0) return;
-                         parallel_for(loop.outer * loop.row_blocks * loop.chunks, cost,
-                                      [&](std::int64_t begin, std::int64_t end) { loop.blocks(data, begin, end); });
-                       });
+    return make_kernel(
+        "cpu.pointwise " + to_string(op_as<Pointwise>(p)->expr),
+        [loop = std::move(loop), elements, cost](std::span<std::byte* const> data, std::byte*) {
+          if (elements == 0) return;
+          parallel_for(loop.outer * loop.row_blocks * loop.chunks, cost,
+                       [&](std::int64_t begin, std::int64_t end) { loop.blocks(data, begin, end); });
+        });
   }
 };
 

@@ -1,7 +1,8 @@
-// cpu.pool: max and average pooling of f32, over one or two spatial axes; channels_last, or plain plane by plane.
+// cpu.pool: max and average pooling of f32, over one or two spatial axes; channels_last, or plain plane by
+// plane.
 //
-// Separable: the rows of a window are combined into one row (contiguous over width and channels), then that row's
-// columns. With a column stride of 1 the second half is contiguous too.
+// Separable: the rows of a window are combined into one row (contiguous over width and channels), then that
+// row's columns. With a column stride of 1 the second half is contiguous too.
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -14,7 +15,8 @@ namespace headrace::cpu {
 namespace {
 
 struct Axis {
-  std::int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, begin = 0, end = 0, src_stride = 0, dst_stride = 0;
+  std::int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, begin = 0, end = 0, src_stride = 0,
+               dst_stride = 0;
   /// Elements of the window at `o` that count for an average.
   std::int64_t counted(std::int64_t o, bool with_padding) const {
     std::int64_t count = 0;
@@ -47,8 +49,10 @@ struct PoolLoop {
       if (ih < 0 || ih >= h.in) continue;
       const float* from = src + ih * h.src_stride;
       for (std::int64_t i = 0, step = w.src_stride == c ? w.in : 1; i < w.in; i += step) {
-        if (first) std::memcpy(temp + i * c, from + i * w.src_stride, static_cast<std::size_t>(step * c) * 4);
-        else combine(temp + i * c, from + i * w.src_stride, step * c);
+        if (first)
+          std::memcpy(temp + i * c, from + i * w.src_stride, static_cast<std::size_t>(step * c) * 4);
+        else
+          combine(temp + i * c, from + i * w.src_stride, step * c);
       }
       first = false;
     }
@@ -68,9 +72,12 @@ struct PoolLoop {
         for (std::int64_t t = 0; t < w.kernel; ++t) {
           const std::int64_t iw = ow * w.stride - w.begin + t * w.dilation;
           if (iw < 0 || iw >= w.in) continue;
-          if (any && c == 1) *to = one(*to, temp[iw]);
-          else if (any) combine(to, temp + iw * c, c);
-          else std::memcpy(to, temp + iw * c, static_cast<std::size_t>(c) * 4);
+          if (any && c == 1)
+            *to = one(*to, temp[iw]);
+          else if (any)
+            combine(to, temp + iw * c, c);
+          else
+            std::memcpy(to, temp + iw * c, static_cast<std::size_t>(c) * 4);
           any = true;
         }
         if (!any) std::fill_n(to, c, empty);
@@ -97,7 +104,8 @@ class PoolTactic final : public Tactic {
     for (const TensorDesc* d : {&p.srcs[0], &p.dsts[0]}) {
       if (d->dtype != DType::f32) return refuse("dtype " + std::string(to_string(d->dtype)) + ", not f32");
       if (d->layout != p.dsts[0].layout) return refuse("src and dst have different layouts");
-      if (d->strides[d->layout == Layout::channels_last ? 1 : rank - 1] != 1) return refuse("the inner axis is not contiguous");
+      if (d->strides[d->layout == Layout::channels_last ? 1 : rank - 1] != 1)
+        return refuse("the inner axis is not contiguous");
     }
     return std::nullopt;
   }
@@ -117,14 +125,16 @@ class PoolTactic final : public Tactic {
     loop.dst_batch = dst.strides[0];
     loop.slots = std::max(1, p.threads);
     const auto axis = [&](std::size_t k) {
-      return Axis{src.shape[k + 2],    dst.shape[k + 2],         op.kernel[k],           op.strides[k],     op.dilations[k],
-                  op.pads_begin[k].value, op.pads_end[k].value, src.strides[k + 2], dst.strides[k + 2]};
+      return Axis{src.shape[k + 2],     dst.shape[k + 2],   op.kernel[k],
+                  op.strides[k],        op.dilations[k],    op.pads_begin[k].value,
+                  op.pads_end[k].value, src.strides[k + 2], dst.strides[k + 2]};
     };
     const bool two = src.shape.size() == 4;
     if (two) loop.h = axis(0);
     loop.w = axis(two ? 1 : 0);
     const std::int64_t temp = loop.w.in * loop.channels;
-    const std::int64_t rows = loop.batch * loop.planes * loop.h.out, cost = src.elements() * (loop.h.kernel + loop.w.kernel);
+    const std::int64_t rows = loop.batch * loop.planes * loop.h.out,
+                       cost = src.elements() * (loop.h.kernel + loop.w.kernel);
     const bool empty = dst.elements() == 0;
     const std::size_t workspace = static_cast<std::size_t>(temp * loop.slots) * 4 + 64;
     return make_kernel(
@@ -135,9 +145,13 @@ class PoolTactic final : public Tactic {
             for (std::int64_t slot = begin; slot < end; ++slot) {
               float* row = reinterpret_cast<float*>(work) + slot * temp;
               for (std::int64_t i = rows * slot / loop.slots; i < rows * (slot + 1) / loop.slots; ++i) {
-                const std::int64_t oh = i % loop.h.out, plane = i / loop.h.out % loop.planes, n = i / loop.h.out / loop.planes;
-                loop.row(reinterpret_cast<float*>(data[1]) + n * loop.dst_batch + plane * loop.dst_plane + oh * loop.h.dst_stride,
-                         reinterpret_cast<const float*>(data[0]) + n * loop.src_batch + plane * loop.src_plane, row, oh);
+                const std::int64_t oh = i % loop.h.out, plane = i / loop.h.out % loop.planes,
+                                   n = i / loop.h.out / loop.planes;
+                loop.row(
+                    reinterpret_cast<float*>(data[1]) + n * loop.dst_batch + plane * loop.dst_plane +
+                        oh * loop.h.dst_stride,
+                    reinterpret_cast<const float*>(data[0]) + n * loop.src_batch + plane * loop.src_plane,
+                    row, oh);
               }
             }
           });

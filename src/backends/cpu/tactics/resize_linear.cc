@@ -16,8 +16,8 @@ struct Tap {
 };
 
 struct LinearLoop {
-  Nest kept;                        ///< operand 0: dst, 1: src; the axes that are copied
-  std::vector<Tap> taps[2];         ///< per destination index of the two resized axes
+  Nest kept;                 ///< operand 0: dst, 1: src; the axes that are copied
+  std::vector<Tap> taps[2];  ///< per destination index of the two resized axes
   std::int64_t dst_strides[2] = {0, 0};
 
   void blocks(float* dst, const float* src, std::int64_t begin, std::int64_t end) const {
@@ -99,9 +99,11 @@ class ResizeLinearTactic final : public Tactic {
     }
     loop.kept = make_nest(shape, {dst_strides, src_strides});
     const std::int64_t total = dst.elements();
-    const std::int64_t tasks =
-        total == 0 ? 0 : loop.kept.count() / loop.kept.extents.back() * static_cast<std::int64_t>(loop.taps[0].size());
-    return make_kernel("cpu.resize_linear", [=, loop = std::move(loop)](std::span<std::byte* const> data, std::byte*) {
+    const std::int64_t tasks = total == 0 ? 0
+                                          : loop.kept.count() / loop.kept.extents.back() *
+                                                static_cast<std::int64_t>(loop.taps[0].size());
+    return make_kernel("cpu.resize_linear", [=, loop = std::move(loop)](std::span<std::byte* const> data,
+                                                                        std::byte*) {
       parallel_for(tasks, total * 4, [&](std::int64_t begin, std::int64_t end) {
         loop.blocks(reinterpret_cast<float*>(data[1]), reinterpret_cast<const float*>(data[0]), begin, end);
       });

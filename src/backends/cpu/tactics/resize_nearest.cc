@@ -10,9 +10,9 @@ namespace headrace::cpu {
 namespace {
 
 struct NearestLoop {
-  std::vector<std::int64_t> extents, dst_strides;    ///< axes from the outermost in memory to the innermost
-  std::vector<std::vector<std::int64_t>> offsets;    ///< source offset of each destination index of an axis
-  std::int64_t run = 1;                              ///< elements that lie together on both sides
+  std::vector<std::int64_t> extents, dst_strides;  ///< axes from the outermost in memory to the innermost
+  std::vector<std::vector<std::int64_t>> offsets;  ///< source offset of each destination index of an axis
+  std::int64_t run = 1;                            ///< elements that lie together on both sides
 
   template <class T>
   void blocks(T* dst, const T* src, std::int64_t begin, std::int64_t end) const {
@@ -28,8 +28,10 @@ struct NearestLoop {
       for (std::int64_t k = 0; k < extents[last]; ++k) {
         T* d = dst + to + k * dst_strides[last];
         const T* s = src + from + offsets[last][static_cast<std::size_t>(k)];
-        if (run == 1) *d = *s;
-        else std::memcpy(d, s, static_cast<std::size_t>(run) * sizeof(T));
+        if (run == 1)
+          *d = *s;
+        else
+          std::memcpy(d, s, static_cast<std::size_t>(run) * sizeof(T));
       }
     }
   }
@@ -54,7 +56,8 @@ class ResizeNearestTactic final : public Tactic {
     const TensorDesc &src = p.srcs[0], &dst = p.dsts[0];
     std::vector<std::size_t> order(dst.shape.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return dst.strides[a] > dst.strides[b]; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return dst.strides[a] > dst.strides[b]; });
     NearestLoop loop;
     while (!order.empty()) {  // whole inner axes that are copied as they are
       const std::size_t a = order.back();
@@ -67,7 +70,8 @@ class ResizeNearestTactic final : public Tactic {
       std::vector<std::int64_t> table;
       for (std::int64_t i = 0; i < dst.shape[a]; ++i) {
         const std::int64_t from = resize_is_identity(op, a, src.shape[a], dst.shape[a])
-                                      ? i : resize_nearest(op, a, i, src.shape[a], dst.shape[a]);
+                                      ? i
+                                      : resize_nearest(op, a, i, src.shape[a], dst.shape[a]);
         table.push_back(from * src.strides[a]);
       }
       loop.extents.push_back(dst.shape[a]);
@@ -83,12 +87,13 @@ class ResizeNearestTactic final : public Tactic {
     std::int64_t tasks = 1;
     for (std::size_t a = 0; a + 1 < loop.extents.size(); ++a) tasks *= loop.extents[a];
     const auto with = [&]<class T>(T) {
-      return make_kernel("cpu.resize_nearest", [=, loop = std::move(loop)](std::span<std::byte* const> data, std::byte*) {
-        if (total == 0) return;
-        parallel_for(tasks, total, [&](std::int64_t begin, std::int64_t end) {
-          loop.blocks(reinterpret_cast<T*>(data[1]), reinterpret_cast<const T*>(data[0]), begin, end);
-        });
-      });
+      return make_kernel(
+          "cpu.resize_nearest", [=, loop = std::move(loop)](std::span<std::byte* const> data, std::byte*) {
+            if (total == 0) return;
+            parallel_for(tasks, total, [&](std::int64_t begin, std::int64_t end) {
+              loop.blocks(reinterpret_cast<T*>(data[1]), reinterpret_cast<const T*>(data[0]), begin, end);
+            });
+          });
     };
     switch (size_bytes(dst.dtype)) {
       case 1: return with(std::uint8_t{});

@@ -37,7 +37,8 @@ class SoftmaxTactic final : public Tactic {
       parallel_for(nest.count(), total * 8, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
           vec().softmax(reinterpret_cast<float*>(data[1]) + nest.offset(0, i, nest.extents.size()),
-                        reinterpret_cast<const float*>(data[0]) + nest.offset(1, i, nest.extents.size()), n, log);
+                        reinterpret_cast<const float*>(data[0]) + nest.offset(1, i, nest.extents.size()), n,
+                        log);
         }
       });
     });
