@@ -36,6 +36,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
     return exit;
   } catch (const CLI::ParseError& e) {
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands().empty()) {
+      fmt::print(stderr, "headrace: '{}' is no command; `headrace --help` lists them\n", argv[1]);
+      return cli::kUsage;
+    }
     const int code = app.exit(e);
     return code == 0 ? cli::kOk : cli::kUsage;
   } catch (const Error& e) {

@@ -1,4 +1,5 @@
 // headrace verify: the optimised plan against the reference loops, or against ONNX Runtime.
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -91,7 +92,12 @@ int run(const Options& o) {
     inputs.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
   for (const NamedTensor& t : inputs) views.push_back({t.name, t.tensor.view()});
   Context context{engine};
-  const std::vector<NamedTensor> ours = context.infer(views);
+  std::vector<NamedTensor> ours = context.infer(views);
+  // Layers in the order of computation, then the model's outputs: the first that differs is where it begins.
+  const auto rank = [&](const NamedTensor& t) {
+    return std::find(fast.extra_outputs.begin(), fast.extra_outputs.end(), t.name) - fast.extra_outputs.begin();
+  };
+  std::stable_sort(ours.begin(), ours.end(), [&](const NamedTensor& a, const NamedTensor& b) { return rank(a) < rank(b); });
   std::map<std::string, Tensor> theirs;
   if (o.against == "onnxruntime") {
     Peer peer("onnxruntime", o.model, engine.threads());
@@ -126,6 +132,8 @@ int run(const Options& o) {
   }
   if (compared == 0) throw Error(ErrorCode::internal, "no output has a counterpart to compare with");
   json["first_diverging"] = first;
+  if (o.json != "-" && first.empty())
+    fmt::print("all {} tensors agree with {} within {:g} of their scale\n", compared, o.against, o.tolerance);
   write_json(o.json, json);
   if (first.empty()) return kOk;
   fmt::print(stderr, "headrace: '{}' is the first that differs from {} by more than {:g} of its scale\n",

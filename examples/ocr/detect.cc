@@ -12,7 +12,7 @@ constexpr int kLongest = 2000, kLongestStrip = 4000, kShortest = 30;
 constexpr double kStrip = 8;           // longer than this many times its breadth: a strip
 constexpr int kNetworkShortest = 736;  // what the network was trained for
 constexpr int kNetworkLongest = 8192;
-constexpr double kEnlargedPixels = 1e6;  // small pictures are enlarged to at most so many pixels
+constexpr double kEnlargedPixels = 6e5;  // small pictures are enlarged to at most so many pixels
 constexpr float kTextThreshold = 0.3f, kBoxThreshold = 0.5f, kUnclip = 1.6f, kSmallestSide = 3;
 constexpr std::size_t kMostBoxes = 1000;
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include <fmt/format.h>
@@ -78,6 +79,7 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   draft.plan.shapes = graph.shapes();
   draft.plan.profiles = make_profiles(graph, options.profiles);
   draft.symbols = opt_symbols(graph, draft.plan.profiles.front());
+  draft.probes = probe_symbols(graph, draft.plan.profiles.front(), draft.symbols);
   draft.values = values_of(draft.plan.shapes, draft.symbols);
   for (const auto& [key, value] : graph.metadata) draft.plan.provenance["onnx." + key] = value;
   draft.plan.provenance["opt_level"] = fmt::format("{}", options.opt_level);
@@ -93,7 +95,9 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   finish(draft);
   check_budget(draft.plan.weights.size(), options);
   verify_plan(draft.plan);
-  if (tuner && !options.timing_cache.empty() && tuner->measured() > 0) cache.save(options.timing_cache);
+  if (tuner && !options.timing_cache.empty() &&
+      (tuner->measured() > 0 || !std::filesystem::exists(options.timing_cache)))
+    cache.save(options.timing_cache);
   report("done", 1);
   return std::move(draft.plan);
 }

@@ -42,12 +42,18 @@ struct Draft {
   std::vector<DraftStep> steps;
   std::vector<Constant> constants;            ///< by tensor: data of weights, in the tensor's layout
   std::vector<std::int64_t> symbols, values;  ///< of the shape program, at the first profile's opt
+  /// Symbols of other shape keys that the profile allows: what holds at opt may hold there alone (a batch of
+  /// 1).
+  std::vector<std::vector<std::int64_t>> probes;
 };
 
 /// plan.profiles for the options; Error(invalid_argument) when a profile contradicts the model.
 std::vector<Profile> make_profiles(const Graph& graph, const std::vector<std::vector<InputRange>>& profiles);
 /// Values of all symbols at opt of a profile. Extents that depend on input values are guessed.
 std::vector<std::int64_t> opt_symbols(const Graph& graph, const Profile& profile);
+/// Further symbol values within the profile, none of them 1 where the range allows it.
+std::vector<std::vector<std::int64_t>> probe_symbols(const Graph& graph, const Profile& profile,
+                                                     const std::vector<std::int64_t>& opt);
 /// Values of all expressions; all 1 where they cannot be evaluated (only with guessed symbols).
 std::vector<std::int64_t> values_of(const ShapeProgram& program, const std::vector<std::int64_t>& symbols);
 

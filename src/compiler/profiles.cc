@@ -153,4 +153,23 @@ std::vector<std::int64_t> opt_symbols(const Graph& graph, const Profile& profile
   return symbols;
 }
 
+std::vector<std::vector<std::int64_t>> probe_symbols(const Graph& graph, const Profile& profile,
+                                                     const std::vector<std::int64_t>& opt) {
+  std::vector<std::vector<std::int64_t>> probes;
+  for (const auto& [factor, offset] : {std::pair{2, 1}, {2, 0}, {3, 0}, {4, 0}}) {
+    std::vector<std::int64_t> probe = opt;
+    for (std::size_t k = 0; k < probe.size(); ++k) {
+      const SymbolSource& source = graph.shapes().symbols()[k].sources.front();
+      if (source.kind == SymbolSource::value) continue;  // guessed; probed through the tensors' extents alone
+      const ProfileRange& range = profile[static_cast<std::size_t>(source.input)];
+      const auto axis = static_cast<std::size_t>(source.index);
+      const std::int64_t wanted = std::max<std::int64_t>(opt[k], 1) * factor + offset;
+      probe[k] = wanted <= range.max[axis] ? wanted
+                                           : std::max(range.min[axis], std::min(range.max[axis], opt[k] - 1));
+    }
+    probes.push_back(std::move(probe));
+  }
+  return probes;
+}
+
 }  // namespace headrace::compiler

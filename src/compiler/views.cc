@@ -21,6 +21,7 @@ class Viewer {
 
   void run() {
     placement_ = place(draft_);
+    update_probes();
     index_steps();
     for (std::size_t s = 0; s < draft_.steps.size(); ++s) alias_reshape(s);
     drop_dead_steps();
@@ -47,6 +48,11 @@ class Viewer {
         children_[static_cast<std::size_t>(tensors_[t].parent)].push_back(static_cast<std::int32_t>(t));
   }
 
+  void update_probes() {
+    probe_values_.clear();
+    for (const auto& symbols : draft_.probes) probe_values_.push_back(values_of(draft_.plan.shapes, symbols));
+  }
+
   void drop_dead_steps() {
     std::erase_if(draft_.steps, [](const DraftStep& s) { return s.outputs.empty(); });
     index_steps();
@@ -61,6 +67,7 @@ class Viewer {
     child.offsets = std::move(offsets);
     try {
       Placement next = place(draft_);
+      for (const auto& values : probe_values_) static_cast<void>(place_tensors(draft_.plan, values));
       std::vector<bool> check(draft_.steps.size());
       for (std::size_t i = 0; i < tensors_.size(); ++i) {
         if (next.descs[i] == placement_.descs[i] && static_cast<std::int32_t>(i) != t) continue;
@@ -159,6 +166,7 @@ class Viewer {
       at = program.add(at, tensor(t).shape[axis]);
     }
     draft_.values = values_of(program, draft_.symbols);
+    update_probes();
     ignored_output_ = y;
     std::vector<std::size_t> left;
     for (std::size_t i = 0; i < step.inputs.size(); ++i)
@@ -251,6 +259,7 @@ class Viewer {
   Draft& draft_;
   std::vector<PlanTensor>& tensors_;
   Placement placement_;
+  std::vector<std::vector<std::int64_t>> probe_values_;  ///< of each of the draft's probes
   std::vector<std::int32_t> writer_;
   std::vector<std::vector<std::size_t>> readers_;
   std::vector<std::vector<std::int32_t>> children_;
@@ -261,12 +270,19 @@ class Viewer {
 }  // namespace
 
 void make_views(Draft& draft) {
+  const auto can_place = [&](const std::vector<std::int64_t>& symbols) {
+    try {
+      static_cast<void>(place_tensors(draft.plan, draft.plan.shapes.evaluate(symbols)));
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  };
   // Where guessed extents make no sense, nothing can be tried: all tensors keep their own memory.
-  try {
-    static_cast<void>(place(draft));
-  } catch (const Error&) {
-    return;
-  }
+  if (!can_place(draft.symbols)) return;
+  std::erase_if(draft.probes, [&](const auto& symbols) { return !can_place(symbols); });
+  if (draft.probes.empty()) return;
+  if (draft.symbols.empty()) draft.probes.clear();  // nothing varies
   Viewer(draft).run();
 }
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::int64_t kMinOpset = 1, kMaxOpset = 28, kMinIr = 3, kMaxIr = 14;
 constexpr int kMaxCallDepth = 64, kMaxHostDepth = 512;
-constexpr std::size_t kMaxInlinedNodes = 1'000'000, kMaxReported = 50, kMaxValueSymbols = 64;
+constexpr std::size_t kMaxInlinedNodes = 200'000, kMaxReported = 50, kMaxValueSymbols = 64;
 
 bool is_onnx_domain(std::string_view domain) { return domain.empty() || domain == "ai.onnx"; }
 

@@ -70,6 +70,7 @@ TEST_F(CliUsage, WrongFlagsAreErrors) {
   }
   EXPECT_FALSE(fs::exists(path("new.plan")));
   EXPECT_FALSE(fs::exists(path("other.plan")));
+  expect_failure({"frobnicate"}, 2, "'frobnicate' is no command");
 }
 
 TEST_F(CliUsage, WrongValuesSayWhatIsExpected) {

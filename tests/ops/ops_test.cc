@@ -1,13 +1,14 @@
-// Every line of tests/ops/*.txt on every tactic of every backend that does not refuse it, against the reference kernels.
+// Every line of tests/ops/*.txt on every tactic of every backend that does not refuse it, against the
+// reference kernels.
 //
-// Sources are seeded random numbers; destinations, gaps between their elements, the bytes around them and workspaces are
-// poisoned before. Weights are tried as they are and packed, where the tactic packs.
-#include <gtest/gtest.h>
-
+// Sources are seeded random numbers; destinations, gaps between their elements, the bytes around them and
+// workspaces are poisoned before. Weights are tried as they are and packed, where the tactic packs.
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <random>
+
+#include <gtest/gtest.h>
 
 #include "ops/problem_line.h"
 
@@ -42,7 +43,8 @@ class Region {
       std::fill_n(mine.begin() + static_cast<std::ptrdiff_t>(begin_), size_, true);
     } else {
       for_each(*desc, [&](std::size_t offset) {
-        std::fill_n(mine.begin() + static_cast<std::ptrdiff_t>(begin_ + offset), size_bytes(desc->dtype), true);
+        std::fill_n(mine.begin() + static_cast<std::ptrdiff_t>(begin_ + offset), size_bytes(desc->dtype),
+                    true);
       });
     }
     for (std::size_t i = 0; i < bytes_.size(); ++i)
@@ -74,13 +76,17 @@ HostTensor random_source(const TensorDesc& desc, const ProblemLine& line, std::u
   std::mt19937_64 random(seed);
   const bool usual = line.low == -1 && line.high == 1;
   std::uniform_real_distribution<double> reals(line.low, line.high);
-  std::int64_t low = usual ? -4 : static_cast<std::int64_t>(line.low), high = usual ? 4 : static_cast<std::int64_t>(line.high);
+  std::int64_t low = usual ? -4 : static_cast<std::int64_t>(line.low),
+               high = usual ? 4 : static_cast<std::int64_t>(line.high);
   if (is_unsigned_int(desc.dtype)) low = std::max<std::int64_t>(low, 0);
   std::uniform_int_distribution<std::int64_t> integers(low, high);
   for (std::int64_t i = 0; i < tensor.elements(); ++i) {
-    if (is_float(desc.dtype)) tensor.set_double(i, reals(random));
-    else if (desc.dtype == DType::boolean) tensor.set_int(i, integers(random) & 1);
-    else tensor.set_int(i, integers(random));
+    if (is_float(desc.dtype))
+      tensor.set_double(i, reals(random));
+    else if (desc.dtype == DType::boolean)
+      tensor.set_int(i, integers(random) & 1);
+    else
+      tensor.set_int(i, integers(random));
   }
   return tensor;
 }
@@ -107,16 +113,19 @@ std::string difference(const HostTensor& have, const HostTensor& want, double to
   double scale = 1e-3;
   for (std::int64_t i = 0; i < want.elements(); ++i)
     if (std::isfinite(want.at_double(i))) scale = std::max(scale, std::abs(want.at_double(i)));
-  if (tolerance == 0) tolerance = want.dtype() == DType::f64 ? 1e-11 : want.dtype() == DType::f16 ? 4e-3 : 2e-5;
+  if (tolerance == 0)
+    tolerance = want.dtype() == DType::f64 ? 1e-11 : want.dtype() == DType::f16 ? 4e-3 : 2e-5;
   for (std::int64_t i = 0; i < want.elements(); ++i) {
     bool equal;
-    if (!is_float(want.dtype())) equal = have.at_int(i) == want.at_int(i);
+    if (!is_float(want.dtype()))
+      equal = have.at_int(i) == want.at_int(i);
     else {
       const double a = have.at_double(i), b = want.at_double(i);
       equal = std::isnan(b) ? std::isnan(a) : std::isinf(b) ? a == b : std::abs(a - b) <= tolerance * scale;
     }
-    if (!equal) return "element " + std::to_string(i) + " is " + std::to_string(have.at_double(i)) + ", the reference has " +
-                       std::to_string(want.at_double(i));
+    if (!equal)
+      return "element " + std::to_string(i) + " is " + std::to_string(have.at_double(i)) +
+             ", the reference has " + std::to_string(want.at_double(i));
   }
   return {};
 }
@@ -135,8 +144,10 @@ struct Trial {
     for (std::size_t i = 0; i < problem.srcs.size(); ++i) {
       regions.emplace_back(packed[i] ? packed[i]->bytes.size() : problem.srcs[i].span_bytes());
       data.push_back(regions.back().data());
-      if (packed[i]) std::memcpy(data.back(), packed[i]->bytes.data(), packed[i]->bytes.size());
-      else scatter(sources[i], problem.srcs[i], data.back());
+      if (packed[i])
+        std::memcpy(data.back(), packed[i]->bytes.data(), packed[i]->bytes.size());
+      else
+        scatter(sources[i], problem.srcs[i], data.back());
     }
     for (const TensorDesc& dst : problem.dsts) {
       regions.emplace_back(dst.span_bytes());
@@ -144,11 +155,13 @@ struct Trial {
     }
     Region& workspace = regions.emplace_back(kernel->workspace_bytes());
     kernel->launch(nullptr, data, workspace.data());
-    EXPECT_TRUE(workspace.outside_is_intact(nullptr)) << "it wrote outside its workspace of " << kernel->workspace_bytes();
+    EXPECT_TRUE(workspace.outside_is_intact(nullptr))
+        << "it wrote outside its workspace of " << kernel->workspace_bytes();
     for (std::size_t i = 0; i < problem.dsts.size(); ++i) {
       const std::size_t at = problem.srcs.size() + i;
       EXPECT_TRUE(regions[at].outside_is_intact(&problem.dsts[i])) << "it wrote outside destination " << i;
-      EXPECT_EQ(difference(collect(problem.dsts[i], data[at]), expected[i], line.tolerance), "") << "destination " << i;
+      EXPECT_EQ(difference(collect(problem.dsts[i], data[at]), expected[i], line.tolerance), "")
+          << "destination " << i;
     }
     for (std::size_t i = 0; i < problem.srcs.size(); ++i) {
       if (packed[i]) continue;
@@ -165,7 +178,8 @@ TEST_P(Ops, EveryTacticAgreesWithTheReference) {
   Trial trial{line, {}, {}};
   std::vector<const HostTensor*> pointers;
   for (std::size_t i = 0; i < line.problem.srcs.size(); ++i)
-    trial.sources.push_back(random_source(line.problem.srcs[i], line, static_cast<std::uint64_t>(line.line) * 16 + i));
+    trial.sources.push_back(
+        random_source(line.problem.srcs[i], line, static_cast<std::uint64_t>(line.line) * 16 + i));
   for (const HostTensor& source : trial.sources) pointers.push_back(&source);
   trial.expected = evaluate_reference(line.problem.op, pointers);
 
@@ -177,7 +191,9 @@ TEST_P(Ops, EveryTacticAgreesWithTheReference) {
       Problem problem = line.problem;
       problem.threads = 2;
       if (const auto refusal = tactic->refuses(problem)) {
-        if (!refusal->reason.starts_with("another operator")) refusals += "\n  " + std::string(tactic->id()) + ": " + refusal->reason;
+        const bool other =
+            refusal->reason.starts_with("another operator") || refusal->reason.starts_with("not a ");
+        if (!other) refusals += "\n  " + std::string(tactic->id()) + ": " + refusal->reason;
         continue;
       }
       ++ran;
@@ -206,7 +222,10 @@ TEST_P(Ops, EveryTacticAgreesWithTheReference) {
     }
   EXPECT_GE(ran, 1);
 #ifndef HEADRACE_ONEDNN
-  if (line.expect.starts_with("cpu.onednn")) return;  // this build has none of them
+  const Op& op = line.problem.op;  // this build has no tactics but the reference for these
+  if (std::holds_alternative<Conv>(op) || std::holds_alternative<ConvTranspose>(op) ||
+      std::holds_alternative<MatMul>(op))
+    return;
 #endif
   EXPECT_TRUE(expected_ran) << "no tactic '" << line.expect << "...' took it:" << refusals;
 }
@@ -215,7 +234,8 @@ std::vector<ProblemLine> all_lines() {
   std::vector<ProblemLine> lines;
   std::vector<std::string> paths;
   for (const auto& entry : std::filesystem::directory_iterator(HEADRACE_SOURCE_DIR "/tests/ops"))
-    if (entry.path().extension() == ".txt" && entry.path().filename() != "golden.txt") paths.push_back(entry.path().string());
+    if (entry.path().extension() == ".txt" && entry.path().filename() != "golden.txt")
+      paths.push_back(entry.path().string());
   std::sort(paths.begin(), paths.end());
   for (const std::string& path : paths)
     for (ProblemLine& line : read_problem_lines(path)) lines.push_back(std::move(line));

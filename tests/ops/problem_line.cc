@@ -50,6 +50,7 @@ ProblemLine parse(const std::string& text) {
     suffixes.push_back(colon == std::string::npos ? "" : word.substr(colon + 1));
   }
   std::string destination;
+  bool all_outputs = false;
   std::istringstream options(bar == std::string::npos ? "" : text.substr(bar + 1));
   for (std::string word; options >> word;) {
     const std::size_t equal = word.find('=');
@@ -59,6 +60,8 @@ ProblemLine parse(const std::string& text) {
       line.expect = value;
     else if (key == "dst")
       destination = value;
+    else if (key == "outputs" && value == "all")
+      all_outputs = true;
     else if (key == "tolerance")
       line.tolerance = std::stod(value);
     else if (key == "range") {
@@ -84,6 +87,9 @@ ProblemLine parse(const std::string& text) {
   for (const ValueType& type : infer_types(line.problem.op, sources, program))
     line.problem.dsts.push_back(
         with_suffix(TensorDesc::dense(type.dtype, to_shape(type.shape)), destination));
+  const bool optional =
+      std::holds_alternative<Pool>(line.problem.op) || std::holds_alternative<LayerNorm>(line.problem.op);
+  if (optional && !all_outputs) line.problem.dsts.resize(1);
   return line;
 }
 

@@ -1,11 +1,12 @@
 // One problem a line: an operator in text form, then its sources' types. Shared by the suite of all tactics
 // and bench.
 //
-//   Conv(strides=[1,1], ...) f32[2x3x17x19] f32[8x3x3x3] f32[8]      | expect=cpu seed=3
+//   Conv(strides=[1,1], ...) f32[2x3x17x19] f32[8x3x3x3] f32[8]      | expect=cpu
 // Suffixes of a type: `:nhwc` channels_last, `:gap` a window of a tensor with a wider last axis.
 // After the bar: `expect=NAME` some tactic whose id begins with NAME must take it; `dst=nhwc`, `dst=gap`
-// destinations; `range=LOW:HIGH` of the random values (default -1:1; of integers -4:4); `tolerance=X`
-// relative to the output's scale.
+// destinations; `outputs=all` also the
+// optional ones (Pool's indices, LayerNorm's statistics); `range=LOW:HIGH` of the random values (default
+// -1:1; of integers -4:4); `tolerance=X` relative to the output's scale.
 #pragma once
 
 #include <string>

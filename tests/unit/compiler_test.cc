@@ -230,10 +230,10 @@ TEST(Compiler, TimingIsKeptInTheCacheAndDecidesTheSameAgain) {
   std::filesystem::remove(path);
   auto o = options("picky", 1);
   o.timing_cache = path;
-  const Plan first = compiler::compile(random_graph(3), picky_registry(), o);
+  const Plan first = compiler::compile(test::small_graph(), picky_registry(), o);
   const std::string text = read_text_file(path);
   EXPECT_THAT(text, HasSubstr("picky.reference.conv\tfast"));
-  const Plan second = compiler::compile(random_graph(3), picky_registry(), o);
+  const Plan second = compiler::compile(test::small_graph(), picky_registry(), o);
   EXPECT_EQ(read_text_file(path), text);
   EXPECT_EQ(write_plan(first), write_plan(second));
   const auto conv =
@@ -241,7 +241,7 @@ TEST(Compiler, TimingIsKeptInTheCacheAndDecidesTheSameAgain) {
   ASSERT_NE(conv, first.steps.end());
   EXPECT_EQ(conv->tried.size(), 2u);
   write_file_atomic(path, std::string_view("something else\n"));
-  EXPECT_THROW(static_cast<void>(compiler::compile(random_graph(3), picky_registry(), o)), Error);
+  EXPECT_THROW(static_cast<void>(compiler::compile(test::small_graph(), picky_registry(), o)), Error);
   std::filesystem::remove(path);
 }
 

@@ -47,7 +47,7 @@ Plan with_profile(std::int64_t min, std::int64_t max) {
 }
 
 TEST(RuntimeContext, ComputesWhatTheGraphSays) {
-  const auto engine = make_engine(test::compile_small());
+  const auto engine = make_engine(with_profile(0, 4));
   runtime::Context context(engine);
   const auto consumed = engine->device().make_event();
   for (std::int64_t n : {1, 3, 2, 0, 3}) {

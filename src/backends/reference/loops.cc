@@ -174,14 +174,26 @@ void copy_elements(std::size_t size, const Nest& nest, std::byte* dst, std::int6
   }
 }
 
+namespace {
+
+/// One axis after the other, without a list of its own: launches do not allocate.
+template <class T>
+void copy_axis(const TensorDesc& desc, std::size_t axis, const std::byte* data, std::int64_t offset, T*& to) {
+  const std::size_t rank = desc.shape.size();
+  if (axis + 1 >= rank) {
+    const std::int64_t n = rank == 0 ? 1 : desc.shape[axis];
+    load(desc.dtype, data, offset, rank == 0 ? 1 : desc.strides[axis], n, to);
+    to += n;
+    return;
+  }
+  for (std::int64_t i = 0; i < desc.shape[axis]; ++i) copy_axis(desc, axis + 1, data, offset + i * desc.strides[axis], to);
+}
+
+}  // namespace
+
 template <class T>
 void to_dense(const TensorDesc& desc, const std::byte* data, T* to) {
-  Nest nest{desc.shape, {desc.strides}};
-  std::int64_t offset[1] = {0};
-  nest.rows(offset, [&](std::int64_t n) {
-    load(desc.dtype, data, offset[0], nest.inner(0), n, to);
-    to += n;
-  });
+  copy_axis(desc, 0, data, 0, to);
 }
 template void to_dense<float>(const TensorDesc&, const std::byte*, float*);
 template void to_dense<double>(const TensorDesc&, const std::byte*, double*);

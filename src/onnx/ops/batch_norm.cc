@@ -16,7 +16,8 @@ void import_BatchNormalization(ImportNode& n) {
   if (n.opset() < 14 && (n.wants(1) || n.wants(2)))
     unsupported("training mode (more than one output) is not supported");
   if (rank < 1) invalid("the input must not be a scalar");
-  const Dim channels = rank == 1 ? Dim(1) : n.shape(x)[1];
+  Dim channels = rank == 1 ? Dim(1) : n.shape(x)[1];
+  if (const Dims scales = n.in_shape(1); !channels.is_constant() && scales.size() == 1) channels = scales[0];
   for (std::size_t i = 1; i <= 4; ++i) {
     const Dims shape = n.in_shape(i);
     if (shape.size() != 1 || (shape[0] != channels && shape[0].is_constant() && channels.is_constant())) {
@@ -31,8 +32,11 @@ void import_BatchNormalization(ImportNode& n) {
     return shape;
   };
   ValueId factor, shift;
-  if (scale && bias && mean && var) {
-    const Shape shape = to_shape(channel_shape());
+  const std::int64_t count = scale ? scale->elements() : 0;
+  auto fits = [&](const HostTensor* t) { return t != nullptr && t->elements() == count; };
+  if (fits(scale) && fits(bias) && fits(mean) && fits(var)) {
+    Shape shape(static_cast<std::size_t>(rank), 1);
+    shape[rank > 1 ? 1 : 0] = count;
     HostTensor f(t, shape), s(t, shape);
     for (std::int64_t c = 0; c < f.elements(); ++c) {
       const double k = scale->at_double(c) / std::sqrt(var->at_double(c) + epsilon);

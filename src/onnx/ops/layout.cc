@@ -21,6 +21,7 @@ void import_Split(ImportNode& n) {
   const Dim extent = shape[static_cast<std::size_t>(axis)];
   ShapeProgram& s = n.shapes();
   const auto count = static_cast<std::int64_t>(n.output_count());
+  if (count < 1) invalid("has no outputs");
   Dims sizes;
   if (n.has_attr("num_outputs") && n.attr_int("num_outputs") != count)
     invalid("num_outputs is not the number of outputs");

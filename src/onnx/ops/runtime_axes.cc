@@ -3,6 +3,7 @@
 namespace headrace::onnx {
 
 Dims axis_flags(ShapeProgram& s, const Dims& axes, std::int64_t rank) {
+  if (rank > 64) invalid("rank " + std::to_string(rank) + " is too high");
   Dims flags(static_cast<std::size_t>(rank), Dim(0));
   for (const Dim& given : axes) {
     const Dim axis = given.is_constant() ? Dim(normal_axis(given.value, rank))

@@ -61,12 +61,57 @@ Plan describe(const Problem& p, const ConvTranspose& conv, const memory::desc& w
   return plan;
 }
 
+bool is_strided(std::string_view impl) { return impl.find("brgconv_strided") != std::string_view::npos; }
+
+/// What the deconvolution itself does; `finish` does the rest. oneDNN 3.2's strided brgemm implementation adds the bias
+/// and runs the post-ops more than once when it splits the reduction (256 channels, 4x4 kernel): where it is the first
+/// choice, it works without them.
+ConvTranspose core_of(const Problem& p, const ConvTranspose& conv) {
+  if (!conv.has_bias && conv.post.empty()) return conv;
+  const memory::desc any(weights_dims(p, conv), memory::data_type::f32, memory::format_tag::any);
+  const Plan whole = describe(p, conv, any);
+  if (!whole.pd.get(true) || !is_strided(whole.pd.impl_info_str())) return conv;
+  ConvTranspose core = conv;
+  core.has_bias = false;
+  core.post.clear();
+  return core;
+}
+
+/// dst = post(dst + bias), in place.
+OnednnKernel::Step finish(const Problem& p, const ConvTranspose& conv, std::size_t& workspace) {
+  const int rank = static_cast<int>(p.dsts[0].shape.size()), dst_operand = static_cast<int>(p.srcs.size());
+  const memory::desc dst = md_of(p.dsts[0]);
+  std::vector<OnednnArg> args{{DNNL_ARG_SRC_0, dst, dst_operand}, {DNNL_ARG_DST, dst, dst_operand}};
+  dnnl::post_ops ops;
+  append_posts(ops, args, p, conv.post, conv.has_bias ? 3 : 2,
+               [&](const TensorDesc& d) { return md_of(d, rank); });
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  attr.set_post_ops(ops);
+  memory::desc other = dst;  // max(dst, dst) is dst
+  auto algorithm = dnnl::algorithm::binary_max;
+  if (conv.has_bias) {
+    memory::dims dims(p.dsts[0].shape.size(), 1), strides(p.dsts[0].shape.size(), 1);
+    dims[1] = p.dsts[0].shape[1];
+    strides[0] = dims[1];
+    for (std::size_t i = 2; i < strides.size(); ++i) strides[i] = p.dsts[0].layout == Layout::plain ? 1 : dims[1];
+    other = memory::desc(dims, memory::data_type::f32, strides);
+    algorithm = dnnl::algorithm::binary_add;
+  }
+  dnnl::binary::primitive_desc pd(onednn_engine(), algorithm, dst, other, dst, attr);
+  args.push_back({DNNL_ARG_SRC_1, other, conv.has_bias ? 2 : dst_operand});
+  args.push_back({DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), kWorkspace, workspace});
+  workspace += align64(pd.scratchpad_desc().get_size());
+  return {dnnl::binary(pd), std::move(args)};
+}
+
 /// Moves pd to the implementation called `choice` ("": the first that is not a reference); false: there is
 /// none.
-bool seek(dnnl::deconvolution_forward::primitive_desc& pd, std::string_view choice) {
+bool seek(dnnl::deconvolution_forward::primitive_desc& pd, std::string_view choice, const ConvTranspose& conv) {
   if (!pd.get(true)) return false;
   do {
     const std::string_view impl = pd.impl_info_str();
+    if (is_strided(impl) && (conv.has_bias || !conv.post.empty())) continue;
     if (choice.empty() ? !is_reference_impl(impl) : impl == choice) return true;
   } while (pd.next_impl());
   return false;
@@ -103,7 +148,7 @@ class OnednnDeconv final : public Tactic {
   std::vector<Choice> candidates(const Problem& p) const override {
     return onednn_guard(id(), [&] {
       TeamScope team(p.threads);
-      const ConvTranspose& conv = *op_as<ConvTranspose>(p);
+      const ConvTranspose conv = core_of(p, *op_as<ConvTranspose>(p));
       Plan plan = describe(
           p, conv, memory::desc(weights_dims(p, conv), memory::data_type::f32, memory::format_tag::any));
       std::vector<Choice> choices;
@@ -111,6 +156,7 @@ class OnednnDeconv final : public Tactic {
         do {
           const std::string impl = plan.pd.impl_info_str();
           if (is_reference_impl(impl)) break;
+          if (is_strided(impl) && (conv.has_bias || !conv.post.empty())) continue;
           // An implementation for a narrower instruction set than the first one's is never the fastest.
           if (!choices.empty() && choices[0].ends_with("avx512_core") && !impl.ends_with("avx512_core"))
             continue;
@@ -127,10 +173,10 @@ class OnednnDeconv final : public Tactic {
     if (index != 1) return std::nullopt;
     return onednn_guard(id(), [&]() -> std::optional<Packed> {
       TeamScope team(p.threads);
-      const ConvTranspose& conv = *op_as<ConvTranspose>(p);
+      const ConvTranspose conv = core_of(p, *op_as<ConvTranspose>(p));
       const memory::dims dims = weights_dims(p, conv);
       Plan plan = describe(p, conv, memory::desc(dims, memory::data_type::f32, memory::format_tag::any));
-      if (!seek(plan.pd, choice)) return std::nullopt;
+      if (!seek(plan.pd, choice, conv)) return std::nullopt;
       const memory::desc packed = plan.pd.weights_desc();
       if (packed == plain_md(p, conv) || format_of(packed).empty()) return std::nullopt;
       return pack_weights(plain_md(p, conv), packed, data);
@@ -144,7 +190,7 @@ class OnednnDeconv final : public Tactic {
   std::unique_ptr<Kernel> make(const Problem& p, const Choice& choice) const override {
     return onednn_guard(id(), [&]() -> std::unique_ptr<Kernel> {
       TeamScope team(p.threads);
-      const ConvTranspose& conv = *op_as<ConvTranspose>(p);
+      const ConvTranspose conv = core_of(p, *op_as<ConvTranspose>(p));
       const memory::dims dims = weights_dims(p, conv);
       const bool packed = p.srcs[1].layout == Layout::packed;
       const memory::desc given = packed ? md_of_format(dims, p.srcs[1].format) : plain_md(p, conv);
@@ -158,17 +204,17 @@ class OnednnDeconv final : public Tactic {
       bool found = false;
       if (packed) {
         plan = describe(p, conv, given);
-        found = seek(plan.pd, choice);
+        found = seek(plan.pd, choice, conv);
         if (!found && !choice.empty()) {
           plan = describe(p, conv, given);
-          found = seek(plan.pd, "");
+          found = seek(plan.pd, "", conv);
         }
       }
       std::vector<OnednnKernel::Step> steps;
       std::size_t workspace = 0;
       if (!found) {
         plan = describe(p, conv, memory::desc(dims, memory::data_type::f32, memory::format_tag::any));
-        if (!seek(plan.pd, "")) plan = describe(p, conv, given);  // oneDNN's reference
+        if (!seek(plan.pd, "", conv)) plan = describe(p, conv, given);  // oneDNN's reference
         if (!plan.pd.get(true)) {
           throw Error(ErrorCode::unsupported, "cpu.onednn.deconv: oneDNN has no implementation for src " +
                                                   to_string(p.srcs[0]) + ", weights " + to_string(p.srcs[1]));
@@ -194,6 +240,7 @@ class OnednnDeconv final : public Tactic {
       plan.args.push_back({DNNL_ARG_SCRATCHPAD, plan.pd.scratchpad_desc(), kWorkspace, workspace});
       workspace += align64(plan.pd.scratchpad_desc().get_size());
       steps.push_back({dnnl::deconvolution_forward(plan.pd), std::move(plan.args)});
+      if (const auto& whole = *op_as<ConvTranspose>(p); whole != conv) steps.push_back(finish(p, whole, workspace));
       return std::make_unique<OnednnKernel>(std::move(name), std::move(steps), workspace);
     });
   }
