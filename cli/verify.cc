@@ -95,9 +95,11 @@ int run(const Options& o) {
   std::vector<NamedTensor> ours = context.infer(views);
   // Layers in the order of computation, then the model's outputs: the first that differs is where it begins.
   const auto rank = [&](const NamedTensor& t) {
-    return std::find(fast.extra_outputs.begin(), fast.extra_outputs.end(), t.name) - fast.extra_outputs.begin();
+    return std::find(fast.extra_outputs.begin(), fast.extra_outputs.end(), t.name) -
+           fast.extra_outputs.begin();
   };
-  std::stable_sort(ours.begin(), ours.end(), [&](const NamedTensor& a, const NamedTensor& b) { return rank(a) < rank(b); });
+  std::stable_sort(ours.begin(), ours.end(),
+                   [&](const NamedTensor& a, const NamedTensor& b) { return rank(a) < rank(b); });
   std::map<std::string, Tensor> theirs;
   if (o.against == "onnxruntime") {
     Peer peer("onnxruntime", o.model, engine.threads());

@@ -24,6 +24,7 @@ std::string_view to_string(MemoryUse use) {
 namespace {
 
 constexpr std::align_val_t kAlignment{64};
+constexpr std::size_t kAddressSpace = std::size_t{1} << 47;  // of a process on x86-64
 
 /// Counts bytes by use. Outlives the device while buffers do.
 class Ledger {
@@ -62,8 +63,10 @@ class OwnedBuffer final : public Buffer {
   OwnedBuffer(std::size_t size, MemoryKind kind, MemoryUse use, std::shared_ptr<Ledger> ledger)
       : size_(size), kind_(kind), use_(use), ledger_(std::move(ledger)) {
     ledger_->take(size_, use_);
-    data_ =
-        static_cast<std::byte*>(::operator new(std::max<std::size_t>(size_, 1), kAlignment, std::nothrow));
+    if (size_ < kAddressSpace) {
+      data_ = static_cast<std::byte*>(
+          ::operator new(std::max<std::size_t>(size_, 1), kAlignment, std::nothrow));
+    }
     if (!data_) {
       ledger_->give_back(size_, use_);
       throw Error(ErrorCode::out_of_memory, "the system has no " + std::to_string(size_) + " bytes for " +

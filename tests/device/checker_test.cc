@@ -26,11 +26,12 @@ class CheckerTest : public testing::Test {
   std::shared_ptr<HazardChecker> device =
       make_hazard_checker(make_host_device({.kind = "reference", .model = "", .threads = 1}),
                           [this](const Hazard& h) { found.push_back(h); });
+  // What work uses outlives the streams, which run what is left when they go.
+  NamedKernel produce{"produce"}, consume{"consume"}, look{"look"};
+  BufferRef buffer = device->allocate(256, MemoryKind::host, MemoryUse::io);
   std::unique_ptr<Stream> upload = device->make_stream({.name = "upload"});
   std::unique_ptr<Stream> compute = device->make_stream({.name = "compute"});
-  BufferRef buffer = device->allocate(256, MemoryKind::host, MemoryUse::io);
   EventRef event = device->make_event(), consumed = device->make_event();
-  NamedKernel produce{"produce"}, consume{"consume"}, look{"look"};
 
   void run(Stream& stream, const Kernel& kernel, Access access, std::size_t begin = 0,
            std::size_t size = 256) {

@@ -141,7 +141,8 @@ TEST(OnnxImport, SamePadsOfDynamicExtents) {
   auto pads = [](const char* how) {
     Model m;
     m.input("x", 1, {"1", "1", "H"}).initializer(floats("w", {1, 1, 4}, {1, 1, 1, 1}));
-    m.node("Conv", {"x", "w"}, {"y"}, {attr("auto_pad", how), attr("strides", std::vector<std::int64_t>{2})}).output("y");
+    m.node("Conv", {"x", "w"}, {"y"}, {attr("auto_pad", how), attr("strides", std::vector<std::int64_t>{2})})
+        .output("y");
     const Graph g = m.import();
     const Conv& op = only<Conv>(g);
     const auto v = g.shapes().evaluate(std::vector<std::int64_t>{7});
@@ -177,7 +178,9 @@ TEST(OnnxImport, BatchNormIsAScaleAndAShift) {
 
 TEST(OnnxImport, BatchNormOfDynamicChannels) {
   Model m;
-  m.input("x", 1, {"N", "C", "4"}).initializer(floats("g", {2}, {2, 4})).initializer(floats("b", {2}, {1, 0}));
+  m.input("x", 1, {"N", "C", "4"})
+      .initializer(floats("g", {2}, {2, 4}))
+      .initializer(floats("b", {2}, {1, 0}));
   m.initializer(floats("v", {3}, {4, 16, 1}));
   m.node("BatchNormalization", {"x", "g", "b", "b", "g"}, {"y"}).output("y");
   EXPECT_EQ(shape_of(m.import()), "Nx2x4");

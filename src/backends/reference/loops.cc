@@ -186,7 +186,8 @@ void copy_axis(const TensorDesc& desc, std::size_t axis, const std::byte* data, 
     to += n;
     return;
   }
-  for (std::int64_t i = 0; i < desc.shape[axis]; ++i) copy_axis(desc, axis + 1, data, offset + i * desc.strides[axis], to);
+  for (std::int64_t i = 0; i < desc.shape[axis]; ++i)
+    copy_axis(desc, axis + 1, data, offset + i * desc.strides[axis], to);
 }
 
 }  // namespace

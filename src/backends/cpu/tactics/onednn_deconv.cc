@@ -63,9 +63,9 @@ Plan describe(const Problem& p, const ConvTranspose& conv, const memory::desc& w
 
 bool is_strided(std::string_view impl) { return impl.find("brgconv_strided") != std::string_view::npos; }
 
-/// What the deconvolution itself does; `finish` does the rest. oneDNN 3.2's strided brgemm implementation adds the bias
-/// and runs the post-ops more than once when it splits the reduction (256 channels, 4x4 kernel): where it is the first
-/// choice, it works without them.
+/// What the deconvolution itself does; `finish` does the rest. oneDNN 3.2's strided brgemm implementation
+/// adds the bias and runs the post-ops more than once when it splits the reduction (256 channels, 4x4
+/// kernel): where it is the first choice, it works without them.
 ConvTranspose core_of(const Problem& p, const ConvTranspose& conv) {
   if (!conv.has_bias && conv.post.empty()) return conv;
   const memory::desc any(weights_dims(p, conv), memory::data_type::f32, memory::format_tag::any);
@@ -94,7 +94,8 @@ OnednnKernel::Step finish(const Problem& p, const ConvTranspose& conv, std::size
     memory::dims dims(p.dsts[0].shape.size(), 1), strides(p.dsts[0].shape.size(), 1);
     dims[1] = p.dsts[0].shape[1];
     strides[0] = dims[1];
-    for (std::size_t i = 2; i < strides.size(); ++i) strides[i] = p.dsts[0].layout == Layout::plain ? 1 : dims[1];
+    for (std::size_t i = 2; i < strides.size(); ++i)
+      strides[i] = p.dsts[0].layout == Layout::plain ? 1 : dims[1];
     other = memory::desc(dims, memory::data_type::f32, strides);
     algorithm = dnnl::algorithm::binary_add;
   }
@@ -107,7 +108,8 @@ OnednnKernel::Step finish(const Problem& p, const ConvTranspose& conv, std::size
 
 /// Moves pd to the implementation called `choice` ("": the first that is not a reference); false: there is
 /// none.
-bool seek(dnnl::deconvolution_forward::primitive_desc& pd, std::string_view choice, const ConvTranspose& conv) {
+bool seek(dnnl::deconvolution_forward::primitive_desc& pd, std::string_view choice,
+          const ConvTranspose& conv) {
   if (!pd.get(true)) return false;
   do {
     const std::string_view impl = pd.impl_info_str();
@@ -240,7 +242,8 @@ class OnednnDeconv final : public Tactic {
       plan.args.push_back({DNNL_ARG_SCRATCHPAD, plan.pd.scratchpad_desc(), kWorkspace, workspace});
       workspace += align64(plan.pd.scratchpad_desc().get_size());
       steps.push_back({dnnl::deconvolution_forward(plan.pd), std::move(plan.args)});
-      if (const auto& whole = *op_as<ConvTranspose>(p); whole != conv) steps.push_back(finish(p, whole, workspace));
+      if (const auto& whole = *op_as<ConvTranspose>(p); whole != conv)
+        steps.push_back(finish(p, whole, workspace));
       return std::make_unique<OnednnKernel>(std::move(name), std::move(steps), workspace);
     });
   }
