@@ -392,12 +392,14 @@ void fields(S& s, F&& f) {
   f("attributes", s.attributes);
 }
 
+// clang-format off
 #define HEADRACE_OPS(X)                                                                                    \
   X(Pointwise)                                                                                             \
   X(Conv)                                                                                                  \
   X(ConvTranspose) X(MatMul) X(Pool) X(Reduce) X(ArgReduce) X(Softmax) X(LayerNorm) X(Resize) X(Transpose) \
       X(Reshape) X(Slice) X(Concat) X(Pad) X(Broadcast) X(Gather) X(GatherElements) X(GatherNd)            \
           X(ScatterElements) X(ScatterNd) X(TopK) X(CumSum) X(Iota) X(HostValue) X(Reorder) X(Custom)
+// clang-format on
 
 using Op = std::variant<Pointwise, Conv, ConvTranspose, MatMul, Pool, Reduce, ArgReduce, Softmax, LayerNorm,
                         Resize, Transpose, Reshape, Slice, Concat, Pad, Broadcast, Gather, GatherElements,

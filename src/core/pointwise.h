@@ -15,6 +15,7 @@
 namespace headrace {
 
 // name, number of operands. alpha/beta are the instruction's immediates.
+// clang-format off
 #define HEADRACE_PW_OPS(X)                                                                                  \
   X(load, 0)                                                                                                \
   X(constant, 0)                                                                                            \
@@ -29,6 +30,7 @@ namespace headrace {
                                   X(less_equal, 2) X(greater, 2) X(greater_equal, 2) X(logical_and, 2)      \
                                       X(logical_or, 2) X(logical_xor, 2) X(bit_and, 2) X(bit_or, 2)         \
                                           X(bit_xor, 2) X(shift_left, 2) X(shift_right, 2) X(select, 3)
+// clang-format on
 
 /// clip: [alpha, beta]; leaky_relu, elu, celu, thresholded_relu: alpha; selu: alpha, gamma=beta;
 /// hard_sigmoid: max(0, min(1, alpha*x + beta)); hard_swish: x * hard_sigmoid(1/6, 0.5); silu: x *

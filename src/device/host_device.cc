@@ -64,8 +64,8 @@ class OwnedBuffer final : public Buffer {
       : size_(size), kind_(kind), use_(use), ledger_(std::move(ledger)) {
     ledger_->take(size_, use_);
     if (size_ < kAddressSpace) {
-      data_ = static_cast<std::byte*>(
-          ::operator new(std::max<std::size_t>(size_, 1), kAlignment, std::nothrow));
+      data_ =
+          static_cast<std::byte*>(::operator new(std::max<std::size_t>(size_, 1), kAlignment, std::nothrow));
     }
     if (!data_) {
       ledger_->give_back(size_, use_);
