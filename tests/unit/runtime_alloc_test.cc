@@ -22,6 +22,7 @@ void* counted(std::size_t size, std::size_t alignment) {
 }
 }  // namespace
 
+#ifndef __SANITIZE_ADDRESS__  // it has operators of its own and would call these mismatched
 void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
 void* operator new(std::size_t size, std::align_val_t a) {
   return counted(size, static_cast<std::size_t>(a));
@@ -30,11 +31,15 @@ void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+#endif
 
 namespace headrace {
 namespace {
 
 TEST(RuntimeAllocation, EnqueueMakesNone) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "allocations are not counted under the address sanitizer";
+#endif
   const auto engine = runtime::Engine::create(std::make_shared<const Plan>(test::compile_small()),
                                               test::reference_registry(), {.threads = 1});
   runtime::Context context(engine);
