@@ -41,6 +41,14 @@ class Decoder {
  public:
   explicit Decoder(std::size_t metadata_bytes) : left_(metadata_bytes * 64 + (1 << 16)) {}
 
+  // The library's verifier looks at the alignment of a vector's length only, not at that of its elements.
+  template <class T, class Vector>
+  const Vector* aligned(const Vector* v) {
+    if (v && v->size() != 0 && reinterpret_cast<std::uintptr_t>(v->Data()) % alignof(T) != 0)
+      bad("bad plan content: a list in its metadata is not aligned");
+    return v;
+  }
+
   std::string text(const flatbuffers::String* s) {
     if (!s) return {};
     spend(s->size());
@@ -50,7 +58,7 @@ class Decoder {
   template <class Out, class In>
   std::vector<Out> numbers(const flatbuffers::Vector<In>* v) {
     std::vector<Out> out;
-    if (v) {
+    if (aligned<In>(v)) {
       spend(v->size() * sizeof(Out));
       for (std::size_t i = 0; i < v->size(); ++i)
         out.push_back(v->Get(static_cast<flatbuffers::uoffset_t>(i)));
@@ -67,7 +75,7 @@ class Decoder {
 
   Dims to_dims(const flatbuffers::Vector<const fb::Dim*>* v) {
     Dims dims;
-    if (v) {
+    if (aligned<fb::Dim>(v)) {
       spend(v->size() * sizeof(Dim));
       for (const fb::Dim* d : *v) dims.push_back(to_dim(*d));
     }
@@ -117,7 +125,7 @@ class Decoder {
       for (const auto* s : *p.symbols()) {
         spend(sizeof(Symbol));
         Symbol symbol{.name = text(s->name()), .sources = {}};
-        if (s->sources())
+        if (aligned<fb::SymbolSource>(s->sources()))
           for (const fb::SymbolSource* source : *s->sources())
             spend(sizeof(SymbolSource)),
                 symbol.sources.push_back({enumerator(source->kind(), SymbolSource::value, "symbol source"),
@@ -125,7 +133,7 @@ class Decoder {
         symbols.push_back(std::move(symbol));
       }
     std::vector<DimExpr> exprs;
-    if (p.exprs())
+    if (aligned<fb::DimExpr>(p.exprs()))
       for (const fb::DimExpr* e : *p.exprs())
         exprs.push_back({enumerator(e->op(), DimOp::select, "shape operation"), to_dim(e->a()),
                          to_dim(e->b()), to_dim(e->c())});

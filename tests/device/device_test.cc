@@ -74,6 +74,9 @@ ErrorCode code_of(const std::function<void()>& f) {
 struct Case {
   Kind kind;
   bool inline_execution;
+  friend void PrintTo(const Case& c, std::ostream* out) {
+    *out << c.kind.name << (c.inline_execution ? ", inline" : ", worker");
+  }
 };
 
 class DeviceTest : public testing::TestWithParam<Case> {
