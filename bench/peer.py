@@ -1,6 +1,6 @@
 """A peer engine in a process of its own, for `headrace bench --compare`.
 
-    python bench/peer.py onnxruntime|openvino MODEL.onnx --threads N
+    python bench/peer.py onnxruntime|openvino MODEL.onnx --threads N [--outputs NAMES]
 
 One command a line on stdin, one JSON object a line on stdout. The first comes unasked after loading:
     {"ready": true, "name": "onnxruntime", "version": "1.31.1", "load_ms": 120.5}
@@ -34,8 +34,22 @@ class Peer(Protocol):
     def outputs(self) -> Arrays: ...
 
 
+def with_outputs(model: str, outputs: list[str]) -> bytes:
+    """The model with these intermediate tensors as outputs too; those that no node makes are left out."""
+    import onnx
+
+    proto = onnx.load(model)
+    made = {name for node in proto.graph.node for name in node.output}
+    have = {value.name for value in proto.graph.output}
+    for name in outputs:
+        if name in made and name not in have:
+            proto.graph.output.append(onnx.ValueInfoProto(name=name))
+            have.add(name)
+    return proto.SerializeToString()
+
+
 class OnnxRuntime:
-    def __init__(self, model: str, threads: int) -> None:
+    def __init__(self, model: str, threads: int, outputs: list[str]) -> None:
         import onnxruntime as ort
 
         self.version = ort.__version__
@@ -45,7 +59,8 @@ class OnnxRuntime:
         options.log_severity_level = 3
         # Its workers spin for work during a run, but not into the next engine's turn.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        source = with_outputs(model, outputs) if outputs else model
+        self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         self._names = [value.name for value in self._session.get_outputs()]
         self._inputs: Arrays = {}
         self._outputs: list[np.ndarray] = []
@@ -61,8 +76,11 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    def __init__(self, model: str, threads: int) -> None:
+    def __init__(self, model: str, threads: int, outputs: list[str]) -> None:
         import openvino as ov
+
+        if outputs:
+            raise ValueError("intermediate tensors are asked of onnxruntime only")
 
         self.version = ov.__version__.split("-")[0]
         config = {
@@ -126,6 +144,7 @@ def main() -> int:
     parser.add_argument("name", choices=sorted(PEERS))
     parser.add_argument("model")
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--outputs", default="", help="intermediate tensors to return too, one a line")
     args = parser.parse_args()
 
     def say(message: dict[str, object]) -> None:
@@ -133,7 +152,7 @@ def main() -> int:
 
     try:
         start = time.perf_counter_ns()
-        peer: Peer = PEERS[args.name](args.model, args.threads)
+        peer: Peer = PEERS[args.name](args.model, args.threads, args.outputs.splitlines())
         say(
             {
                 "ready": True,

@@ -16,7 +16,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  std::string plan, json, onnx, compare;
+  std::string plan, json, onnx, compare, peer_script;
   std::vector<std::string> shapes;
   std::int64_t batch = 0;
   int threads = 0, streams = 1, rounds = 15, iterations = 0;
@@ -166,10 +166,12 @@ int run(const Options& o) {
                             : ms_since(begin) < o.seconds * 1000 || ms.size() < 5)
       ms.push_back(runner.run_ms());
   } else {
+    const std::string script = o.peer_script.empty() ? default_peer_script() : o.peer_script;
     std::vector<std::unique_ptr<Peer>> processes;
     for (std::size_t i = 0; i <= o.compare.size();) {
       const std::size_t end = std::min(o.compare.find(',', i), o.compare.size());
-      processes.push_back(std::make_unique<Peer>(o.compare.substr(i, end - i), o.onnx, engine.threads()));
+      processes.push_back(
+          std::make_unique<Peer>(o.compare.substr(i, end - i), script, o.onnx, engine.threads()));
       processes.back()->prepare(runner.inputs());
       worst = std::max(worst, difference(runner.outputs(), processes.back()->outputs()));
       i = end + 1;
@@ -207,6 +209,9 @@ int run(const Options& o) {
                                        {"p90", percentile(ratios[p], 0.9)},
                                        {"rounds", o.rounds}}}};
   }
+  runner.run_ms();
+  const std::vector<double> device_us =
+      runner.context().device_times_us(o.iterations > 0 ? o.iterations : 200);
   std::size_t different = 0;
   const double per_s = throughput(engine, o, shapes, runner, different);
 
@@ -221,8 +226,14 @@ int run(const Options& o) {
                {"peers", peers},
                {"max_difference", worst},
                {"different_results", different},
+               {"launches", runner.context().launches()},
                {"tracing", false},
                {"hazards", engine.hazards()}};
+  if (!device_us.empty())
+    json["device_us"] = {{"n", device_us.size()},
+                         {"min", percentile(device_us, 0)},
+                         {"median", percentile(device_us, 0.5)},
+                         {"p90", percentile(device_us, 0.9)}};
   if (o.profile) {
     for (const LayerTime& t : runner.context().profile(9))
       json["layers"].push_back({{"name", t.name}, {"tactic", t.tactic}, {"us", t.us}});
@@ -233,6 +244,10 @@ int run(const Options& o) {
         "latency     min {:.3f}  median {:.3f}  p90 {:.3f}  p99 {:.3f} ms, awaited, n = {}, {} threads\n",
         l["min"].get<double>(), l["median"].get<double>(), l["p90"].get<double>(), l["p99"].get<double>(),
         ms.size(), engine.threads());
+    if (!device_us.empty())
+      fmt::print("device      min {:.1f}  median {:.1f}  p90 {:.1f} us, without copies, n = {}\n",
+                 percentile(device_us, 0), percentile(device_us, 0.5), percentile(device_us, 0.9),
+                 device_us.size());
     fmt::print("throughput  {:.1f} inferences/s with {} in flight on {} streams\n", per_s, o.streams * 2,
                o.streams);
     fmt::print("start       load {:.1f} ms, first inference after {:.1f} ms\n", ready_ms - first_ms,
@@ -295,6 +310,9 @@ void add_bench(CLI::App& app, int& exit) {
       sub->add_option("--compare", o->compare, "onnxruntime, openvino, or both with a comma")->needs(onnx);
   compare->check(CLI::IsMember({"onnxruntime", "openvino", "onnxruntime,openvino", "openvino,onnxruntime"}));
   onnx->needs(compare);
+  sub->add_option("--peer-script", o->peer_script, "in place of bench/peer.py, for tests")
+      ->needs(compare)
+      ->group("");  // hidden
   sub->add_option("--rounds", o->rounds, "interleaved rounds of --compare")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str()

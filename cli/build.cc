@@ -10,7 +10,7 @@ namespace headrace::cli {
 namespace {
 
 struct Options {
-  std::string model, output, device = "cpu", timing_cache, memory_budget, json;
+  std::string model, output, device = "cpu", precision = "fp32", timing_cache, memory_budget, json;
   std::vector<std::string> profiles, outputs, disabled;
   int opt_level = 1, threads = 0;
   bool verbose = false;
@@ -37,6 +37,7 @@ void run(const Options& o) {
     throw Error(ErrorCode::invalid_argument, fmt::format("--output '{}' is a folder; name a file", o.output));
   const auto begin = std::chrono::steady_clock::now();
   BuildOptions options{.device = o.device,
+                       .precision = o.precision == "fp16" ? Precision::fp16 : Precision::fp32,
                        .profiles = {},
                        .opt_level = o.opt_level,
                        .threads = o.threads,
@@ -95,7 +96,11 @@ void add_build(CLI::App& app, int&) {
   sub->add_option("model", o->model, "the .onnx file")->required();
   sub->add_option("-o,--output", o->output, "the plan file to write; replaced only when the build succeeds")
       ->required();
-  sub->add_option("--device", o->device, "cpu, or reference (slow, exact loops)")->capture_default_str();
+  sub->add_option("--device", o->device, "cpu, cuda:0, or reference (slow, exact loops)")
+      ->capture_default_str();
+  sub->add_option("--precision", o->precision, "fp32, or fp16: f16 between the model's inputs and outputs")
+      ->check(CLI::IsMember({"fp32", "fp16"}))
+      ->capture_default_str();
   sub->add_option(
          "--profile", o->profiles,
          "NAME=MIN:OPT:MAX, shapes like 1x3x224x224; '*=1:8:16' sets the batch of every dynamic input")

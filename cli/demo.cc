@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string image, models, output = "headrace-demo.png", json;
+  std::string image, models, output = "headrace-demo.png", dump, json;
   int threads = 0, repeat = 1;
 };
 
@@ -52,6 +52,18 @@ std::string models_folder(const std::string& given) {
   return (source_folder() / ".deps/ocr").string();
 }
 
+// Writes what the networks take and give as DIR/NAME.npy.
+ocr::Probe dump_into(const std::string& folder) {
+  if (folder.empty()) return {};
+  std::error_code failed;
+  fs::create_directories(folder, failed);
+  if (failed)
+    throw Error(ErrorCode::io, fmt::format("could not make the folder '{}': {}", folder, failed.message()));
+  return [folder](const std::string& name, ConstTensorView tensor) {
+    save_npy((fs::path(folder) / (name + ".npy")).string(), tensor);
+  };
+}
+
 Json to_json(const ocr::Times& t) {
   return {{"detect", t.detect},
           {"crops", t.crops},
@@ -84,7 +96,7 @@ int demo(const Options& o) {
                    .threads = o.threads,
                    .report = [](const std::string& line) { fmt::print(stderr, "{}\n", line); }});
   const double load_ms = milliseconds_since(load_start);
-  const ocr::Result result = reader.read(picture);
+  const ocr::Result result = reader.read(picture, dump_into(o.dump));
   std::vector<ocr::Times> warm;
   for (int i = 1; i < o.repeat; ++i) warm.push_back(reader.read(picture).ms);
 
@@ -132,6 +144,7 @@ void add_demo(CLI::App& app, int& exit) {
   sub->add_option("image", o->image, "a PNG or JPEG file; without one, a picture of headrace's own");
   sub->add_option("--models", o->models, "folder with the .onnx files, which also gets their plans");
   sub->add_option("--output", o->output, "the picture with the boxes drawn into it")->capture_default_str();
+  sub->add_option("--dump", o->dump, "a folder that gets every input and output of the networks as .npy");
   sub->add_option("--threads", o->threads, "0: all usable cores")->check(CLI::Range(0, 1024));
   sub->add_option("--repeat", o->repeat, "read N times and tell the warm times too")
       ->check(CLI::Range(1, 100000));

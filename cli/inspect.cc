@@ -1,3 +1,5 @@
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -10,7 +12,7 @@ namespace {
 
 bool is_plan(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(ErrorCode::io, fmt::format("cannot open '{}'; check the path", path));
+  if (!file) throw Error(ErrorCode::io, fmt::format("cannot read '{}': {}", path, std::strerror(errno)));
   char magic[8] = {};
   file.read(magic, 8);
   const auto seen = static_cast<std::size_t>(file.gcount());
@@ -92,18 +94,29 @@ void add_env(CLI::App& app, int&) {
     for (std::string line; std::getline(cpu, line) && model.empty();)
       if (line.starts_with("model name")) model = line.substr(line.find(':') + 2);
     const auto operators = supported_operators();
+    const std::vector<DeviceInfo> list = devices();
+    Json device_json = Json::array();
+    for (const DeviceInfo& d : list)
+      device_json.push_back({{"name", d.name},
+                             {"model", d.model},
+                             {"usable", d.why_not.empty()},
+                             {"why_not", d.why_not},
+                             {"notes", d.notes}});
     const Json json = {{"headrace", std::string(version())},
                        {"compiler", __VERSION__},
                        {"cpu", model},
                        {"cores", std::thread::hardware_concurrency()},
-                       {"devices", {"cpu", "reference"}},
+                       {"devices", device_json},
                        {"onnx_operators", operators}};
     write_json(*json_path, json);
     if (*json_path == "-") return;
-    fmt::print(
-        "headrace {}\ncompiler {}\ncpu      {}, {} cores\ndevices  cpu, reference\nonnx     {} operators, "
-        "opset 7 to 28:\n",
-        version(), __VERSION__, model, std::thread::hardware_concurrency(), operators.size());
+    fmt::print("headrace {}\ncompiler {}\ncpu      {}, {} cores\n", version(), __VERSION__, model,
+               std::thread::hardware_concurrency());
+    for (const DeviceInfo& d : list) {
+      fmt::print("device   {:<10} {}\n", d.name, d.why_not.empty() ? d.model : "not usable: " + d.why_not);
+      for (const std::string& note : d.notes) fmt::print("         {:<10} {}\n", "", note);
+    }
+    fmt::print("onnx     {} operators, opset 7 to 28:\n", operators.size());
     std::string line = "        ";
     for (const std::string& name : operators) {
       if (line.size() + name.size() > 100) {

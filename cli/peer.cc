@@ -3,8 +3,11 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,47 +22,71 @@ namespace {
 
 std::string quoted(const std::string& text) { return "'" + text + "'"; }
 
+// The last line with something in it; that is where Python says what went wrong.
+std::string last_line(const std::string& path) {
+  std::ifstream file(path);
+  std::string last;
+  for (std::string line; std::getline(file, line);)
+    if (line.find_first_not_of(" \t\r") != std::string::npos) last = line;
+  return last;
+}
+
 }  // namespace
 
-Peer::Peer(const std::string& name, const std::string& onnx, int threads) : name_(name) {
-  if (name != "onnxruntime" && name != "openvino")
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("'{}' is no known peer; use onnxruntime, openvino", name));
-  const fs::path root = HEADRACE_SOURCE_DIR;
-  const fs::path script = root / "bench/peer.py";
+std::string default_peer_script() {
+  const fs::path script = fs::path(HEADRACE_SOURCE_DIR) / "bench/peer.py";
   if (!fs::exists(script))
     throw Error(ErrorCode::unsupported,
                 fmt::format("peers run from a source tree, and '{}' is not there", script.string()));
-  const fs::path venv = root / ".deps/venv/bin/python";
-  const std::string python = fs::exists(venv) ? venv.string() : "python3";
-  int to[2], from[2];
-  if (pipe(to) != 0 || pipe(from) != 0)
-    throw Error(ErrorCode::io, "could not make a pipe for the peer's process");
-  std::signal(SIGPIPE, SIG_IGN);
-  pid_ = fork();
-  if (pid_ < 0) throw Error(ErrorCode::io, "could not start the peer's process");
-  if (pid_ == 0) {
-    dup2(to[0], 0);
-    dup2(from[1], 1);
-    for (int fd : {to[0], to[1], from[0], from[1]}) close(fd);
-    const std::string count = std::to_string(threads), file = script.string();
-    execlp(python.c_str(), python.c_str(), file.c_str(), name.c_str(), onnx.c_str(), "--threads",
-           count.c_str(), nullptr);
-    _exit(127);
-  }
-  close(to[0]);
-  close(from[1]);
-  to_ = fdopen(to[1], "w");
-  from_ = fdopen(from[0], "r");
+  return script.string();
+}
+
+Peer::Peer(const std::string& name, const std::string& script, const std::string& onnx, int threads,
+           const std::vector<std::string>& outputs)
+    : Peer(name) {
+  // Everything is prepared before the fork: other threads may hold locks of the allocator in that moment.
+  const fs::path venv = fs::path(HEADRACE_SOURCE_DIR) / ".deps/venv/bin/python";
+  const std::string python = fs::exists(venv) ? venv.string() : "python3", count = std::to_string(threads);
+  const std::string wanted = fmt::format("--outputs={}", fmt::join(outputs, "\n"));
+  const char* const arguments[] = {python.c_str(),
+                                   script.c_str(),
+                                   name.c_str(),
+                                   onnx.c_str(),
+                                   "--threads",
+                                   count.c_str(),
+                                   outputs.empty() ? nullptr : wanted.c_str(),
+                                   nullptr};
   std::string pattern = (fs::temp_directory_path() / "headrace-peer-XXXXXX").string();
   if (!mkdtemp(pattern.data()))
     throw Error(ErrorCode::io, "could not make a temporary folder for the peer's inputs");
   folder_ = pattern;
+  const std::string complaints = folder_ + "/stderr.txt", no_python = "could not run " + python + "\n";
+  // Closed on exec: a peer that held another's pipe would keep it waiting for the end of its input.
+  int to[2], from[2];
+  if (pipe2(to, O_CLOEXEC) != 0) throw Error(ErrorCode::io, "could not make a pipe for the peer's process");
+  to_ = fdopen(to[1], "w");
+  if (pipe2(from, O_CLOEXEC) != 0) {
+    close(to[0]);
+    throw Error(ErrorCode::io, "could not make a pipe for the peer's process");
+  }
+  from_ = fdopen(from[0], "r");
+  std::signal(SIGPIPE, SIG_IGN);
+  pid_ = fork();
+  if (pid_ == 0) {
+    const int err = open(complaints.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (dup2(to[0], 0) == 0 && dup2(from[1], 1) == 1 && dup2(err, 2) == 2)
+      execvp(arguments[0], const_cast<char* const*>(arguments));
+    static_cast<void>(!write(2, no_python.data(), no_python.size()));
+    _exit(127);
+  }
+  close(to[0]);
+  close(from[1]);
+  if (pid_ < 0) throw Error(ErrorCode::io, "could not start the peer's process");
   version_ = answer().value("version", "");
 }
 
 Peer::~Peer() {
-  if (to_) std::fclose(to_);
+  if (to_) std::fclose(to_);  // the end of its input ends the peer
   if (from_) std::fclose(from_);
   if (pid_ > 0) waitpid(pid_, nullptr, 0);
   std::error_code ignored;
@@ -70,12 +97,19 @@ Json Peer::answer() {
   std::string line;
   for (int c; (c = std::fgetc(from_)) != EOF && c != '\n';) line += static_cast<char>(c);
   const Json json = Json::parse(line, nullptr, false);
-  if (json.is_discarded())
-    throw Error(ErrorCode::unsupported, fmt::format("the peer '{}' did not start or stopped; `./dev bench` "
-                                                    "installs it into the project's Python environment",
-                                                    name_));
-  if (json.contains("error"))
-    throw Error(ErrorCode::unsupported, fmt::format("{}: {}", name_, json["error"].get<std::string>()));
+  if (!json.is_object()) {
+    const std::string said = last_line(folder_ + "/stderr.txt");
+    throw Error(ErrorCode::unsupported,
+                fmt::format("the peer '{}' did not start or stopped ({}); `./dev bench` "
+                            "installs it into the project's Python environment",
+                            name_, said.empty() ? "it gave no reason" : said));
+  }
+  if (json.contains("error")) {
+    const std::string why = json["error"].is_string() ? json["error"].get<std::string>() : line;
+    const bool missing = why.find("No module named") != std::string::npos;
+    throw Error(ErrorCode::unsupported, fmt::format("the peer '{}' failed: {}{}", name_, why,
+                                                    missing ? "; `./dev bench` installs the peers" : ""));
+  }
   return json;
 }
 

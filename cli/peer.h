@@ -10,12 +10,17 @@
 
 namespace headrace::cli {
 
+/// bench/peer.py of the source tree. Error(unsupported) when that is not there.
+std::string default_peer_script();
+
 class Peer {
  public:
-  /// Starts the process and loads the model. Error(unsupported) when Python or the peer is not there, and how
-  /// to get it.
-  Peer(const std::string& name, const std::string& onnx, int threads);
-  ~Peer();
+  /// Starts the process and loads the model. Error(unsupported) says why that failed (Python or the peer is
+  /// not there, the model is none), and leaves no process and no file behind.
+  /// `outputs`: intermediate tensors to return too; unknown ones are left out.
+  Peer(const std::string& name, const std::string& script, const std::string& onnx, int threads,
+       const std::vector<std::string>& outputs = {});
+  ~Peer();  ///< ends the process and removes its files
   Peer(const Peer&) = delete;
   Peer& operator=(const Peer&) = delete;
   const std::string& name() const { return name_; }
@@ -25,6 +30,7 @@ class Peer {
   std::map<std::string, Tensor> outputs();
 
  private:
+  explicit Peer(std::string name) : name_(std::move(name)) {}  // from here on ~Peer cleans up
   Json ask(const std::string& line);
   Json answer();
   std::string name_, version_, folder_;

@@ -102,7 +102,7 @@ int run(const Options& o) {
                    [&](const NamedTensor& a, const NamedTensor& b) { return rank(a) < rank(b); });
   std::map<std::string, Tensor> theirs;
   if (o.against == "onnxruntime") {
-    Peer peer("onnxruntime", o.model, engine.threads());
+    Peer peer("onnxruntime", default_peer_script(), o.model, engine.threads(), fast.extra_outputs);
     peer.prepare(inputs);
     theirs = peer.outputs();
   } else {

@@ -1,6 +1,7 @@
 # Tests: one executable per folder of tests/ that has sources (headrace_tests_<folder>).
 # Label: `fast-<folder>` or `slow-<folder>` (one word, as gtest_discover_tests passes no lists); `ctest -L fast` matches
-# all fast ones, `ctest -L pipeline` one folder. Files *sched*.cc of tests/unit form headrace_tests_sched.
+# all fast ones, `ctest -L pipeline` one folder. Files *sched*.cc of tests/unit form headrace_tests_sched. Tests that need
+# a GPU (gpu_tests below) have the label `gpu-<folder>`; where there is none they are skipped, with the reason.
 enable_testing()
 find_package(GTest REQUIRED)
 include(GoogleTest)
@@ -16,6 +17,7 @@ target_compile_definitions(headrace_test_support PUBLIC
 add_custom_target(headrace_fast_tests)   # what `ctest -L fast` needs
 add_custom_target(headrace_sched_tests)  # what the thread sanitizer runs
 
+set(gpu_tests "Gpu*.*:*/cuda_*:*/checked_cuda_*")
 function(headrace_add_tests folder speed)
   if(NOT ARGN)
     return()
@@ -23,6 +25,9 @@ function(headrace_add_tests folder speed)
   set(target headrace_tests_${folder})
   add_executable(${target} ${ARGN})
   target_link_libraries(${target} PRIVATE headrace_test_support GTest::gtest_main)
+  if(folder STREQUAL "cli")
+    target_precompile_headers(${target} PRIVATE <gmock/gmock.h> <gtest/gtest.h> <nlohmann/json.hpp>)
+  endif()
   if(speed STREQUAL "fast")
     add_dependencies(headrace_fast_tests ${target})
   elseif(TARGET headrace)
@@ -31,9 +36,14 @@ function(headrace_add_tests folder speed)
   if(folder MATCHES "^(sched|pipeline)$")
     add_dependencies(headrace_sched_tests ${target})
   endif()
-  gtest_discover_tests(${target} TEST_PREFIX "${folder}/" DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
-    WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+  set(common TEST_PREFIX "${folder}/" DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
+    WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+  gtest_discover_tests(${target} ${common} TEST_FILTER "*:-${gpu_tests}"
     PROPERTIES LABELS "${speed}-${folder}" TIMEOUT 900 ENVIRONMENT "OMP_WAIT_POLICY=passive")
+  if(HEADRACE_CUDA_INCLUDE)
+    gtest_discover_tests(${target} ${common} TEST_FILTER "${gpu_tests}" TEST_LIST ${target}_gpu_tests
+      PROPERTIES LABELS "gpu-${folder}" TIMEOUT 900 ENVIRONMENT "OMP_WAIT_POLICY=passive")
+  endif()
 endfunction()
 
 foreach(folder unit passes ops onnx device models plan pipeline cli)

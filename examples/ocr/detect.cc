@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "ocr/regions.h"
 
@@ -131,7 +132,7 @@ std::vector<Quad> boxes_of_map(std::span<const float> map, int map_width, int ma
 
 Detector::Detector(const Engine& engine) : context_(engine), input_(engine.inputs().at(0).name) {}
 
-std::vector<Quad> Detector::find(const Image& image) {
+std::vector<Quad> Detector::find(const Image& image, const Probe& probe) {
   const int shortest = std::min(image.width, image.height), longest = std::max(image.width, image.height);
   const double roomy = std::sqrt(kEnlargedPixels / (static_cast<double>(image.width) * image.height));
   double ratio = std::max(1.0, std::min(static_cast<double>(kNetworkShortest) / shortest, roomy));
@@ -151,7 +152,18 @@ std::vector<Quad> Detector::find(const Image& image) {
   const NamedView input{input_, ConstTensorView(std::span<const float>(planes_), shape)};
   const TensorView output(DType::f32, map_shape, reinterpret_cast<std::byte*>(map_.data()));
   context_.infer(std::span(&input, 1), std::span(&output, 1));
-  return boxes_of_map(map_, width, height, image.width, image.height);
+  std::vector<Quad> boxes = boxes_of_map(map_, width, height, image.width, image.height);
+  if (probe) {
+    probe("det.picture", ConstTensorView(std::span(image.bgr), {image.height, image.width, 3}));
+    probe("det.input", input.view);
+    probe("det.output", output);
+    std::vector<float> corners;
+    for (const Quad& box : boxes)
+      for (Point p : box) corners.insert(corners.end(), {p.x, p.y});
+    probe("det.boxes", ConstTensorView(std::span(std::as_const(corners)),
+                                       {static_cast<std::int64_t>(boxes.size()), 4, 2}));
+  }
+  return boxes;
 }
 
 }  // namespace headrace::ocr

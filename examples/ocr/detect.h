@@ -7,7 +7,9 @@
 // Contract: the picture must be `fit` first; one thread at a time.
 #pragma once
 
+#include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <headrace/runtime.h>
@@ -16,6 +18,9 @@
 #include "ocr/image.h"
 
 namespace headrace::ocr {
+
+/// Is shown what goes into the networks and what comes out, under names like `rec.3.input`; may be empty.
+using Probe = std::function<void(const std::string& name, ConstTensorView)>;
 
 /// A picture brought to a size that the detector likes, and the way back.
 struct Fitted {
@@ -34,7 +39,8 @@ std::vector<Quad> boxes_of_map(std::span<const float> map, int map_width, int ma
 class Detector {
  public:
   explicit Detector(const Engine& engine);
-  std::vector<Quad> find(const Image& image);
+  /// Shows `det.picture` (u8, height x width x 3), `det.input`, `det.output` and `det.boxes` (n x 4 x 2).
+  std::vector<Quad> find(const Image& image, const Probe& probe = {});
 
  private:
   Context context_;

@@ -32,7 +32,7 @@ struct Image {
   }
 };
 
-/// PNG, JPEG, BMP, PNM; at most 100 million pixels.
+/// PNG, JPEG (turned upright as its Exif block tells), BMP, PNM; at most 100 million pixels.
 Image read_image(const std::string& path);
 /// Atomic: an existing file stays untouched when anything fails.
 void write_png(const std::string& path, const Image& image);

@@ -5,7 +5,9 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -34,6 +36,7 @@
 #pragma GCC diagnostic pop
 #endif
 
+#include "ocr/exif.h"
 #include "ocr/image.h"
 
 namespace headrace::ocr {
@@ -88,8 +91,14 @@ Image read_image(const std::string& path) {
   if (bytes.empty()) refuse(path, "is empty");
   const int size = static_cast<int>(bytes.size());
   int width = 0, height = 0, channels = 0;
-  if (!stbi_info_from_memory(bytes.data(), size, &width, &height, &channels))
+  if (!stbi_info_from_memory(bytes.data(), size, &width, &height, &channels)) {
+    constexpr std::uint8_t kPng[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
+    if (bytes.size() >= sizeof kPng && std::equal(std::begin(kPng), std::end(kPng), bytes.begin()))
+      refuse(
+          path,
+          "is a PNG file that is cut off in its header, damaged there, or has more than 100 million pixels");
     refuse(path, "is not a picture that can be read (PNG, JPEG, BMP, PNM)");
+  }
   if (width < 1 || height < 1) refuse(path, "has no pixels");
   if (std::int64_t{width} * height > kMaxPixels)
     refuse(path, fmt::format("has {}x{} pixels, more than 100 million", width, height));
@@ -98,7 +107,8 @@ Image read_image(const std::string& path) {
       stbi_load_from_memory(bytes.data(), size, &width, &height, &channels, 4), stbi_image_free);
   if (!rgba) {
     const char* reason = stbi_failure_reason();
-    refuse(path, fmt::format("is damaged or of an unknown kind ({})", reason ? reason : "no reason given"));
+    refuse(path, fmt::format("is damaged or of an unknown kind ({})",
+                             reason && *reason ? reason : "it ends too early"));
   }
   Image image(width, height);
   const std::size_t pixels = image.bgr.size() / 3;
@@ -110,7 +120,7 @@ Image read_image(const std::string& path) {
       to[2 - c] = static_cast<std::uint8_t>(
           alpha == 255 ? from[c] : (from[c] * alpha + 255 * (255 - alpha) + 127) / 255);
   }
-  return image;
+  return upright(std::move(image), exif_orientation(bytes));
 }
 
 void write_png(const std::string& path, const Image& image) {

@@ -26,7 +26,7 @@ Ocr::Ocr(const Models& models)
       classifier_(models.classification, models.detection.threads()),
       recogniser_(models.recognition, models.detection.threads()) {}
 
-Result Ocr::read(const Image& picture) {
+Result Ocr::read(const Image& picture, const Probe& probe) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
   Clock::time_point last = start;
@@ -36,14 +36,14 @@ Result Ocr::read(const Image& picture) {
   };
   Result result;
   const Fitted fitted = fit(picture);
-  const std::vector<Quad> boxes = detector_.find(fitted.image);
+  const std::vector<Quad> boxes = detector_.find(fitted.image, probe);
   result.ms.detect = lap();
   std::vector<Image> crops;
   for (const Quad& box : boxes) crops.push_back(cut_out(fitted.image, box));
   result.ms.crops = lap();
-  for (std::size_t i : classifier_.upside_down(crops)) crops[i] = rotate_half(crops[i]);
+  for (std::size_t i : classifier_.upside_down(crops, probe)) crops[i] = rotate_half(crops[i]);
   result.ms.classify = lap();
-  const std::vector<Reading> readings = recogniser_.read(crops);
+  const std::vector<Reading> readings = recogniser_.read(crops, probe);
   result.ms.recognise = lap();
   for (std::size_t i = 0; i < boxes.size(); ++i) {
     if (readings[i].text.empty() || readings[i].confidence < kConfidenceThreshold) continue;

@@ -36,7 +36,8 @@ class Ocr {
  public:
   explicit Ocr(const ModelOptions& options) : Ocr(load_models(options)) {}
   explicit Ocr(const Models& models);
-  Result read(const Image& picture);
+  /// `probe` sees every input and output of the networks: for tests, and for looking inside.
+  Result read(const Image& picture, const Probe& probe = {});
 
  private:
   Detector detector_;

@@ -57,9 +57,10 @@ Classifier::Classifier(const Engine& engine, int threads)
       slots_(static_cast<std::size_t>(threads) * 2),
       session_(engine, one_thread_streams(threads, slots_)) {}
 
-std::vector<std::size_t> Classifier::upside_down(std::span<const Image> crops) {
+std::vector<std::size_t> Classifier::upside_down(std::span<const Image> crops, const Probe& probe) {
   std::vector<std::size_t> result;
   Window window(slots_, [&](const OutputLease& out) {
+    if (probe) probe(fmt::format("cls.{}.output", out.tag()), out[std::size_t{0}]);
     const std::span<const float> p = out[std::size_t{0}].as<float>();
     for (std::size_t i = 0; i + 1 < p.size(); i += 2)
       if (p[i + 1] > p[i] && p[i + 1] > kTurnThreshold) result.push_back(out.tag() + i / 2);
@@ -78,6 +79,7 @@ std::vector<std::size_t> Classifier::upside_down(std::span<const Image> crops) {
       to_planes(resize(crop, scaled_width(crop, kClassifierWidth), kLineHeight), to.data() + i * kItem,
                 kClassifierWidth);
     }
+    if (probe) probe(fmt::format("cls.{}.input", first), lease[input_]);
     window.add(session_.submit(std::move(lease), {.tag = first}));
     first += batch;
   }
@@ -115,7 +117,7 @@ int Recogniser::input_width(const Image& crop) {
   return (width + step - 1) / step * step;
 }
 
-std::vector<Reading> Recogniser::read(std::span<const Image> crops) {
+std::vector<Reading> Recogniser::read(std::span<const Image> crops, const Probe& probe) {
   // The longest first: then the workers finish at about the same time.
   std::vector<std::size_t> order(crops.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -123,13 +125,17 @@ std::vector<Reading> Recogniser::read(std::span<const Image> crops) {
     return input_width(crops[a]) > input_width(crops[b]);
   });
   std::vector<Reading> readings(crops.size());
-  Window window(slots_, [&](const OutputLease& out) { readings[out.tag()] = decode(out[std::size_t{0}]); });
+  Window window(slots_, [&](const OutputLease& out) {
+    if (probe) probe(fmt::format("rec.{}.output", out.tag()), out[std::size_t{0}]);
+    readings[out.tag()] = decode(out[std::size_t{0}]);
+  });
   for (std::size_t i : order) {
     const int width = input_width(crops[i]);
     window.make_room();
     InputLease lease = session_.acquire({{input_, {1, 3, kLineHeight, width}}});
     to_planes(resize(crops[i], scaled_width(crops[i], kWidest), kLineHeight),
               lease[input_].as<float>().data(), width);
+    if (probe) probe(fmt::format("rec.{}.input", i), lease[input_]);
     window.add(session_.submit(std::move(lease), {.tag = i}));
   }
   window.finish();

@@ -15,6 +15,7 @@
 
 #include <headrace/session.h>
 
+#include "ocr/detect.h"
 #include "ocr/image.h"
 
 namespace headrace::ocr {
@@ -22,8 +23,9 @@ namespace headrace::ocr {
 class Classifier {
  public:
   Classifier(const Engine& engine, int threads);
-  /// Indices of the crops that stand on their head.
-  std::vector<std::size_t> upside_down(std::span<const Image> crops);
+  /// Indices of the crops that stand on their head. Shows `cls.I.input` and `cls.I.output`: I is the first
+  /// crop of the batch.
+  std::vector<std::size_t> upside_down(std::span<const Image> crops, const Probe& probe = {});
 
  private:
   std::string input_;
@@ -40,7 +42,8 @@ class Recogniser {
  public:
   /// Error(invalid_plan) when the plan does not carry the network's character list.
   Recogniser(const Engine& engine, int threads);
-  std::vector<Reading> read(std::span<const Image> crops);
+  /// Shows `rec.I.input` and `rec.I.output` of crop I.
+  std::vector<Reading> read(std::span<const Image> crops, const Probe& probe = {});
   /// Width of the network's input for a crop: widths come in steps, because a new one has to be prepared.
   static int input_width(const Image& crop);
 

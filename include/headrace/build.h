@@ -24,8 +24,15 @@ struct ShapeRange {
   Shape min, opt, max;
 };
 
+/// What a plan computes in. Inputs and outputs keep the model's types; accumulation is always in f32.
+enum class Precision {
+  fp32,
+  fp16,  ///< activations and weights in f16
+};
+
 struct BuildOptions {
-  std::string device = "cpu";                     ///< "cpu" or "reference"
+  std::string device = "cpu";  ///< "cpu", "reference", "cuda:0"
+  Precision precision = Precision::fp32;
   std::vector<std::vector<ShapeRange>> profiles;  ///< empty: every dynamic extent from 1 to 1048576
   int opt_level = 1;                              ///< 0: kernels by rule; 1: by timing
   int threads = 0;                                ///< to tune for; 0: all usable cores

@@ -30,6 +30,16 @@ class Engine;
 class Context;
 }  // namespace runtime
 
+/// A device that plans can be built for and run on, or one that cannot be used and why.
+struct DeviceInfo {
+  std::string name;                ///< "cpu", "cuda:0"
+  std::string model;               ///< hardware model and instruction set
+  std::string why_not;             ///< not empty: it cannot be used
+  std::vector<std::string> notes;  ///< libraries found, and what a missing one costs
+};
+/// All devices of this build of headrace. Opens the GPUs' libraries: some milliseconds the first time.
+std::vector<DeviceInfo> devices();
+
 struct LoadOptions {
   std::string device;                              ///< "": the plan's own
   int threads = 0;                                 ///< CPU threads per inference; 0: all usable cores
@@ -111,6 +121,11 @@ class Context {
   void infer(std::span<const NamedView> inputs, std::span<const TensorView> outputs);
   /// Time of each step at the shapes prepared last, on random inputs: median of `repeats`.
   std::vector<LayerTime> profile(int repeats);
+  /// The device's own time of `repeats` whole inferences at the shapes prepared last, one by one, without the
+  /// copies from and to host memory, microseconds; empty on devices without a clock of their own (CPUs).
+  std::vector<double> device_times_us(int repeats);
+  /// Kernels launched one by one for an inference at the shapes prepared last; 1 when they are one recording.
+  std::size_t launches() const;
 
  private:
   struct State;

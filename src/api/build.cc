@@ -16,6 +16,7 @@ namespace {
 compiler::Options to_options(const BuildOptions& options) {
   compiler::Options result;
   result.device = options.device;
+  result.f16 = options.precision == Precision::fp16;
   for (const auto& profile : options.profiles) {
     auto& ranges = result.profiles.emplace_back();
     for (const ShapeRange& range : profile) ranges.push_back({range.input, range.min, range.opt, range.max});

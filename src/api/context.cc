@@ -136,6 +136,12 @@ void Context::infer(std::span<const NamedView> inputs, std::span<const TensorVie
   state_->run(prepared, outputs);
 }
 
+std::vector<double> Context::device_times_us(int repeats) {
+  return state_->context.device_times_us(*state_->stream, repeats);
+}
+
+std::size_t Context::launches() const { return state_->context.launches(); }
+
 std::vector<LayerTime> Context::profile(int repeats) {
   const Plan& plan = state_->engine.data()->plan();
   std::vector<LayerTime> result;

@@ -65,14 +65,25 @@ class Tactic {
   virtual std::size_t packed_bytes(const Problem&, const Choice&, std::size_t /*index*/) const {
     return SIZE_MAX;
   }
+  /// False when a NaN in the operator's result may be lost in the post steps that this tactic fuses
+  /// (runtime/nan_guard.h runs them apart then).
+  virtual bool keeps_nan(const Problem&) const { return true; }
   /// True when destination `dst` may share memory with source `src` (same dtype and descs).
   virtual bool in_place(const Problem&, std::size_t /*src*/, std::size_t /*dst*/) const { return false; }
+};
+
+/// One device of a backend, for people.
+struct DeviceListing {
+  std::string name, model;         ///< "cuda:0", "NVIDIA H200, sm_90"
+  std::string why_not;             ///< not empty: it cannot be used
+  std::vector<std::string> notes;  ///< libraries found, and what a missing one costs
 };
 
 struct Backend {
   std::string name;                                        ///< "reference", "cpu"
   std::function<DeviceRef(std::string_view)> make_device;  ///< argument: the device string, "cpu", "cuda:0"
-  std::vector<std::unique_ptr<Tactic>> tactics;            ///< in order of preference (tactics.inc)
+  std::function<std::vector<DeviceListing>()> list_devices;
+  std::vector<std::unique_ptr<Tactic>> tactics;  ///< in order of preference (tactics.inc)
 };
 
 /// All backends of a process, assembled by api. Immutable after assembly.
@@ -100,6 +111,10 @@ class Registry {
 Backend make_reference_backend();  ///< backends/reference: every core operator, plain loops
 Backend
 make_cpu_backend();  ///< backends/cpu: oneDNN and own kernels; has no tactic for what it cannot do well
+#ifdef HEADRACE_CUDA
+Backend
+make_cuda_backend();  ///< backends/cuda: cuDNN, cuBLASLt and own kernels; making its device needs a GPU
+#endif
 
 /// Runs one operator on host data with the reference kernels: the Evaluator of constant folding and the
 /// oracle.

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "compiler/compiler.h"
 #include "compiler/draft.h"
+#include "compiler/precision.h"
 #include "passes/pass.h"
 
 namespace headrace::compiler {
@@ -62,6 +63,7 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
 
   report("passes", 0);
   passes::run_passes(graph, {.evaluate = evaluate_reference, .disabled = options.disabled_passes});
+  if (options.f16) graph = to_f16(graph);
   report("passes", 1);
 
   Draft draft;
@@ -69,6 +71,7 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   draft.backend = &backend;
   draft.reference = backend.name == "reference" ? nullptr : registry.find("reference");
   draft.device = backend.make_device(options.device);
+  const std::shared_ptr<void> current_device = draft.device->enter();
   draft.threads = options.threads > 0 ? options.threads : usable_cores();
   draft.opt_level = options.opt_level;
   draft.progress = report;
@@ -82,6 +85,7 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   draft.probes = probe_symbols(graph, draft.plan.profiles.front(), draft.symbols);
   draft.values = values_of(draft.plan.shapes, draft.symbols);
   for (const auto& [key, value] : graph.metadata) draft.plan.provenance["onnx." + key] = value;
+  draft.plan.provenance["precision"] = options.f16 ? "fp16" : "fp32";
   draft.plan.provenance["opt_level"] = fmt::format("{}", options.opt_level);
 
   tuner::TimingCache cache;
@@ -90,6 +94,7 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
     if (!options.timing_cache.empty()) cache = tuner::TimingCache::load(options.timing_cache);
     draft.tuner = &tuner.emplace(draft.device, draft.threads, cache);
   }
+  split_posts(draft, graph);
   select(draft, graph);
   make_views(draft);
   finish(draft);

@@ -20,6 +20,7 @@ struct InputRange {
 
 struct Options {
   std::string device = "cpu";
+  bool f16 = false;  ///< compute in f16 between the model's inputs and outputs
   std::vector<std::vector<InputRange>>
       profiles;       ///< empty: one that allows every extent from 1 to 2^20 (opt 1)
   int opt_level = 1;  ///< 0: tactics by rule; >= 1: by timing

@@ -73,6 +73,8 @@ Problem problem_of(const Draft& draft, const DraftStep& step, const Placement& p
 /// Placement of draft.plan.tensors at opt.
 Placement place(const Draft& draft);
 
+/// Rewrites operators whose post steps no tactic of the backend takes.
+void split_posts(const Draft& draft, Graph& graph);
 void select(Draft& draft, const Graph& graph);
 void make_views(Draft& draft);
 /// Packs weights, drops unused tensors, and fills plan.steps and plan.weights.

@@ -136,8 +136,9 @@ std::vector<std::int64_t> opt_symbols(const Graph& graph, const Profile& profile
     for (const Symbol& s : program.symbols()) {
       const SymbolSource& source = s.sources.front();
       symbols.push_back(
-          source.kind == SymbolSource::value
-              ? guess
+          source.kind == SymbolSource::value ? guess
+          : source.kind == SymbolSource::real
+              ? to_bits(static_cast<double>(guess))
               : profile[static_cast<std::size_t>(source.input)].opt[static_cast<std::size_t>(source.index)]);
     }
     try {
@@ -160,7 +161,7 @@ std::vector<std::vector<std::int64_t>> probe_symbols(const Graph& graph, const P
     std::vector<std::int64_t> probe = opt;
     for (std::size_t k = 0; k < probe.size(); ++k) {
       const SymbolSource& source = graph.shapes().symbols()[k].sources.front();
-      if (source.kind == SymbolSource::value) continue;  // guessed; probed through the tensors' extents alone
+      if (source.reads_data()) continue;  // guessed; probed through the tensors' extents alone
       const ProfileRange& range = profile[static_cast<std::size_t>(source.input)];
       const auto axis = static_cast<std::size_t>(source.index);
       const std::int64_t wanted = std::max<std::int64_t>(opt[k], 1) * factor + offset;

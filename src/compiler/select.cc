@@ -194,15 +194,39 @@ class Selector {
     });
   }
 
+  /// A cast at the border of a network writes the layout of its readers at once: plain -> channels_last for
+  /// convolutions, channels_last -> plain for an output of the model.
+  bool try_mixed(const Node& node, std::vector<Layout>& srcs, std::vector<Layout>& dsts) const {
+    if (!std::holds_alternative<Pointwise>(node.op) || node.inputs.size() != 1) return false;
+    const Value &from = graph_.value(node.inputs[0]), &to = graph_.value(node.outputs[0]);
+    if (from.type.dtype == to.type.dtype || !can_last(to) || !can_last(from) ||
+        is_layout_neutral(to.type.shape))
+      return false;
+    const bool is_last = layouts_[static_cast<std::size_t>(from.id)] == Layout::channels_last;
+    const std::vector<NodeId> users = graph_.users(to.id);
+    const bool for_convolutions = !users.empty() && std::all_of(users.begin(), users.end(), [&](NodeId u) {
+      const Op& op = graph_.node(u).op;
+      return std::holds_alternative<Conv>(op) || std::holds_alternative<ConvTranspose>(op);
+    });
+    if (is_last ? !graph_.is_output(to.id) || !users.empty() : !for_convolutions || graph_.is_output(to.id))
+      return false;
+    const std::vector<Layout> src{is_last ? Layout::channels_last : Layout::plain};
+    const std::vector<Layout> dst{is_last ? Layout::plain : Layout::channels_last};
+    if (!first_accepting(draft_, problem(node, src, dst), true)) return false;
+    srcs = src;
+    dsts = dst;
+    return true;
+  }
+
   void add_node(const Node& node) {
     const auto plain_srcs = src_layouts(node, Layout::plain), plain_dsts = dst_layouts(node, Layout::plain);
     auto srcs = plain_srcs, dsts = plain_dsts;
     const Problem plain = problem(node, plain_srcs, plain_dsts);
     const Tactic* by_rule = first_accepting(draft_, plain);
-    const bool wants = by_rule && by_rule->preferred_layout(plain) == Layout::channels_last;
+    const bool wants = !by_rule || by_rule->preferred_layout(plain) == Layout::channels_last;
     const bool backend_can = first_accepting(draft_, plain, true) != nullptr;
-    bool last = false;
-    if (wants || (is_follower(node.op) && any_last_input(node))) {
+    bool last = try_mixed(node, srcs, dsts);
+    if (!last && (wants || (is_follower(node.op) && any_last_input(node)))) {
       srcs = src_layouts(node, Layout::channels_last);
       dsts = dst_layouts(node, Layout::channels_last);
       last = first_accepting(draft_, problem(node, srcs, dsts), backend_can) != nullptr;

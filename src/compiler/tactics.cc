@@ -1,5 +1,6 @@
 // The choice of a tactic for one problem: by rule, or by timing.
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -91,22 +92,20 @@ void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem,
   }
   std::size_t best = 0;
   if (draft.tuner && candidates.size() > 1 && is_consistent(problem)) {
-    double best_us = 0;
-    bool any = false;
+    std::vector<double> times(candidates.size(), INFINITY);
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       const Candidate& c = candidates[i];
       try {
-        const double us = draft.tuner->time(problem, *c.tactic, c.choice, constants);
-        step.tried.push_back({std::string(c.tactic->id()), c.choice, us});
-        if (!any || us < best_us) {
-          any = true;
-          best = i;
-          best_us = us;
-        }
+        times[i] = draft.tuner->time(problem, *c.tactic, c.choice, constants);
+        step.tried.push_back({std::string(c.tactic->id()), c.choice, times[i]});
       } catch (const Error& e) {  // not this one, then
         step.refused.push_back({std::string(c.tactic->id()), e.message()});
       }
     }
+    // Within the noise of a measurement the order of preference decides.
+    const double limit = *std::min_element(times.begin(), times.end()) * 1.02;
+    while (best + 1 < times.size() && times[best] > limit) ++best;
+    if (!(times[best] <= limit)) best = 0;  // none could be timed
   }
   step.tactic = candidates[best].tactic;
   step.choice = candidates[best].choice;

@@ -43,6 +43,10 @@ struct Writer {
     integer(static_cast<std::int64_t>(v.size()));
     for (const T& x : v) put(x);
   }
+  void put(Real v) {
+    put(v.value);
+    integer(v.expr);
+  }
   void put(const Post& v) {
     put(v.op);
     put(v.alpha);
@@ -95,6 +99,11 @@ struct Reader {
     v.value = integer();
     v.expr = static_cast<std::int32_t>(between(-1, std::numeric_limits<std::int32_t>::max()));
     if (v.expr >= 0 && v.value != 0) fail("a dim is both a number and an expression");
+  }
+  void get(Real& v) {
+    get(v.value);
+    v.expr = static_cast<std::int32_t>(between(-1, std::numeric_limits<std::int32_t>::max()));
+    if (v.expr >= 0 && v.value != 0) fail("a real is both a number and an expression");
   }
   template <class E>
   requires std::is_enum_v<E>
@@ -157,16 +166,24 @@ bool with_op_named(std::string_view wanted, F&& f) {
   }
 }
 
-void resolve_field(Dim& d, std::span<const std::int64_t> values) {
-  if (d.is_constant()) return;
-  if (static_cast<std::size_t>(d.expr) >= values.size()) {
-    throw Error(ErrorCode::invalid_plan, "operator refers to shape expression " + std::to_string(d.expr) +
+std::int64_t value_of(std::int32_t expr, std::span<const std::int64_t> values) {
+  if (static_cast<std::size_t>(expr) >= values.size()) {
+    throw Error(ErrorCode::invalid_plan, "operator refers to shape expression " + std::to_string(expr) +
                                              " of " + std::to_string(values.size()));
   }
-  d = values[static_cast<std::size_t>(d.expr)];
+  return values[static_cast<std::size_t>(expr)];
+}
+void resolve_field(Dim& d, std::span<const std::int64_t> values) {
+  if (!d.is_constant()) d = value_of(d.expr, values);
+}
+void resolve_field(Real& r, std::span<const std::int64_t> values) {
+  if (!r.is_constant()) r = from_bits(value_of(r.expr, values));
 }
 void resolve_field(Dims& dims, std::span<const std::int64_t> values) {
   for (Dim& d : dims) resolve_field(d, values);
+}
+void resolve_field(Reals& reals, std::span<const std::int64_t> values) {
+  for (Real& r : reals) resolve_field(r, values);
 }
 template <class T>
 void resolve_field(T&, std::span<const std::int64_t>) {}

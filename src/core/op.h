@@ -2,9 +2,9 @@
 //
 // Everything ONNX has is imported in terms of these (src/onnx/ops). An operator holds no tensors: its node's
 // inputs and outputs do. `fields(op, f)` calls f("name", member) for each field; text form, hash and the
-// plan's record come from it. Fields of type Dim/Dims may be symbolic in a Graph and a Plan, and are numbers
-// in a resolved Problem. Shape rules: core/ops/*.cc, through `infer_shapes` below. Layout of inputs is
-// written above each struct. Axes are never negative here.
+// plan's record come from it. Fields of type Dim(s) and Real(s) may be symbolic in a Graph and a Plan, and
+// are numbers in a resolved Problem. Shape rules: core/ops/*.cc, through `infer_shapes` below. Layout of
+// inputs is written above each struct. Axes are never negative here.
 #pragma once
 
 #include <optional>
@@ -110,14 +110,14 @@ enum class ResizeCoord : std::uint8_t {
   tf_crop_and_resize
 };
 enum class ResizeNearest : std::uint8_t { round_prefer_floor, round_prefer_ceil, floor, ceil };
-/// inputs: src. One entry of sizes (and scales, roi) per axis of src. scales holds the factor to use in the
-/// coordinate formula, or is empty: factor = sizes/extent.
+/// inputs: src. One entry of sizes and scales per axis of src; of roi two: all begins, then all ends. scales
+/// holds the factor to use in the coordinate formula, or is empty: factor = sizes/extent.
 struct Resize {
   ResizeMode mode = ResizeMode::nearest;
   ResizeCoord coord = ResizeCoord::half_pixel;
   ResizeNearest nearest = ResizeNearest::round_prefer_floor;
   Dims sizes;
-  std::vector<double> scales, roi;
+  Reals scales, roi;
   double cubic_coeff = -0.75, extrapolation = 0;
   bool exclude_outside = false, antialias = false;
   friend bool operator==(const Resize&, const Resize&) = default;

@@ -42,6 +42,9 @@ struct Text {
     }
     return out + "\"";
   }
+  std::string of(Real v) const {
+    return v.is_constant() ? of(v.value) : "real(" + program.to_string(Dim::of_expr(v.expr)) + ")";
+  }
   std::string of(Dim v) const { return program.to_string(v); }
   std::string of(const PwExpr& v) const { return to_string(v); }
   std::string of(const Post& v) const {

@@ -1,6 +1,7 @@
 #include "core/shape_algebra.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -78,12 +79,49 @@ std::optional<ShapeAlgebra::Terms> divide_exactly(const ShapeAlgebra::Terms& ter
   return out;
 }
 
-std::optional<std::int64_t> narrow(__int128 v) {
-  if (v < kMin || v > kMax) return std::nullopt;
-  return static_cast<std::int64_t>(v);
+}  // namespace
+
+namespace {
+
+[[noreturn]] void fail(const std::string& what) {
+  throw Error(ErrorCode::invalid_argument, "shape arithmetic: " + what);
+}
+
+std::int64_t to_fixed(double value) {
+  const double fixed = std::nearbyint(value * static_cast<double>(kFixedOne));
+  if (!(std::abs(fixed) < 0x1p63)) fail(std::to_string(value) + " is not a number below 2147483648");
+  return static_cast<std::int64_t>(fixed);
+}
+
+std::int64_t scale(std::int64_t extent, double factor) {
+  const double product = static_cast<double>(extent) * factor, nearest = std::nearbyint(product);
+  if (!(factor > 0) || !(std::abs(product) < 0x1p53))
+    fail(std::to_string(extent) + " times " + std::to_string(factor) + " is not a size");
+  // Extents and factors are exact here; where their product as a float is whole, that is meant.
+  const bool whole = static_cast<float>(product) == static_cast<float>(nearest);
+  return static_cast<std::int64_t>(whole ? nearest : std::floor(product));
+}
+
+std::int64_t range_count(double start, double limit, double delta) {
+  const double count = std::ceil((limit - start) / delta);
+  if (delta == 0 || !(count < 0x1p53)) {
+    fail("the range from " + std::to_string(start) + " to " + std::to_string(limit) + " by " +
+         std::to_string(delta) + " has no end");
+  }
+  return static_cast<std::int64_t>(std::max(count, 0.0));
 }
 
 }  // namespace
+
+int arity(DimOp op) {
+  switch (op) {
+    case DimOp::symbol: return 0;
+    case DimOp::to_fixed: return 1;
+    case DimOp::select:
+    case DimOp::range_count: return 3;
+    default: return 2;
+  }
+}
 
 std::int64_t apply(DimOp op, std::int64_t a, std::int64_t b, std::int64_t c) {
   constexpr std::string_view what = "shape arithmetic";
@@ -114,6 +152,13 @@ std::int64_t apply(DimOp op, std::int64_t a, std::int64_t b, std::int64_t c) {
     case DimOp::eq: return a == b ? 1 : 0;
     case DimOp::lt: return a < b ? 1 : 0;
     case DimOp::select: return a != 0 ? b : c;
+    case DimOp::to_fixed: return to_fixed(from_bits(a));
+    case DimOp::to_real: {
+      if (b == 0) fail("0 is divided by");
+      return to_bits(static_cast<double>(a) / static_cast<double>(b));
+    }
+    case DimOp::scale: return scale(a, from_bits(b));
+    case DimOp::range_count: return range_count(from_bits(a), from_bits(b), from_bits(c));
     case DimOp::symbol: break;
   }
   throw Error(ErrorCode::internal, "shape arithmetic: not an operation");
@@ -251,86 +296,11 @@ Dim ShapeAlgebra::mod(Dim a, Dim b) {
   return intern({DimOp::mod, a, b, {}});
 }
 
-ShapeAlgebra::Range ShapeAlgebra::range(const Terms& terms, int depth) const {
-  __int128 low = 0, high = 0;
-  bool has_low = true, has_high = true;
-  for (const auto& [factors, k] : terms) {
-    Range term{1, 1};
-    for (const Dim f : factors) {
-      const Range r = range(f, depth - 1);
-      if (r.low.value_or(-1) < 0) {  // the sign is open
-        term = factors.size() == 1 ? r : Range{};
-        break;
-      }
-      const auto product = [](std::optional<std::int64_t> x, std::optional<std::int64_t> y) {
-        return x && y ? narrow(static_cast<__int128>(*x) * *y) : std::optional<std::int64_t>{};
-      };
-      const auto least = product(term.low, r.low);
-      term = {least ? least : std::optional<std::int64_t>(0), product(term.high, r.high)};
-    }
-    if (k < 0) std::swap(term.low, term.high);
-    has_low = has_low && term.low;
-    has_high = has_high && term.high;
-    if (has_low) low += static_cast<__int128>(*term.low) * k;
-    if (has_high) high += static_cast<__int128>(*term.high) * k;
-  }
-  return {has_low ? narrow(low) : std::nullopt, has_high ? narrow(high) : std::nullopt};
-}
-
-ShapeAlgebra::Range ShapeAlgebra::range(Dim d, int depth) const {
-  if (d.is_constant()) return {d.value, d.value};
-  if (depth <= 0) return {};
-  const DimExpr& e = program_.exprs_[static_cast<std::size_t>(d.expr)];
-  switch (e.op) {
-    case DimOp::symbol: {
-      const auto& sources = program_.symbols_[static_cast<std::size_t>(e.a.value)].sources;
-      const bool extent = std::any_of(sources.begin(), sources.end(),
-                                      [](const SymbolSource& s) { return s.kind == SymbolSource::dim; });
-      return extent ? Range{0, std::nullopt} : Range{};
-    }
-    case DimOp::add:
-    case DimOp::sub:
-    case DimOp::mul: {
-      const Terms t = terms(program_, d);
-      if (t.size() == 1 && t.begin()->first == Dims{d}) return {};
-      return range(t, depth);
-    }
-    case DimOp::floor_div:
-    case DimOp::ceil_div:
-    case DimOp::trunc_div: {
-      if (!e.b.is_constant() || e.b.value <= 0) return {};
-      const Range r = range(e.a, depth - 1);
-      Range out;
-      if (r.low) out.low = apply(e.op, *r.low, e.b.value, 0);
-      if (r.high) out.high = apply(e.op, *r.high, e.b.value, 0);
-      return out;
-    }
-    case DimOp::mod:
-      if (e.b.is_constant() && e.b.value > 0) return {0, e.b.value - 1};
-      return {};
-    case DimOp::min:
-    case DimOp::max: {
-      const Range a = range(e.a, depth - 1), b = range(e.b, depth - 1);
-      const auto both = [&](auto x, auto y) {
-        return x && y ? std::optional(apply(e.op, *x, *y, 0)) : std::nullopt;
-      };
-      const auto any = [&](auto x, auto y) {
-        return x && y ? std::optional(apply(e.op, *x, *y, 0)) : x ? x : y;
-      };
-      if (e.op == DimOp::min) return {both(a.low, b.low), any(a.high, b.high)};
-      return {any(a.low, b.low), both(a.high, b.high)};
-    }
-    case DimOp::eq:
-    case DimOp::lt: return {0, 1};
-    case DimOp::select: {
-      const Range a = range(e.b, depth - 1), b = range(e.c, depth - 1);
-      Range out;
-      if (a.low && b.low) out.low = std::min(*a.low, *b.low);
-      if (a.high && b.high) out.high = std::max(*a.high, *b.high);
-      return out;
-    }
-  }
-  return {};
+ShapeAlgebra::Terms ShapeAlgebra::difference(Dim a, Dim b) const {
+  Terms out = terms(program_, a);
+  for (const auto& [factors, k] : terms(program_, b))
+    add_term(out, factors, checked_mul(k, -1, "shape arithmetic"));
+  return out;
 }
 
 Dim ShapeAlgebra::minmax(DimOp op, Dim a, Dim b) {
@@ -351,9 +321,9 @@ Dim ShapeAlgebra::minmax(DimOp op, Dim a, Dim b) {
   // here.
   const auto sane = [](Dim d) { return !d.is_constant() || (d.value > kMin / 4 && d.value < kMax / 4); };
   if (sane(a) && sane(b)) {
-    const Range difference = range(make(DimOp::sub, a, b, {}));
-    if (difference.low.value_or(-1) >= 0) return op == DimOp::max ? a : b;
-    if (difference.high.value_or(1) <= 0) return op == DimOp::max ? b : a;
+    const Range gap = range(difference(a, b), 8);
+    if (gap.low.value_or(-1) >= 0) return op == DimOp::max ? a : b;
+    if (gap.high.value_or(1) <= 0) return op == DimOp::max ? b : a;
   }
   if (!b.is_constant() && b < a) std::swap(a, b);
   return intern({op, a, b, {}});
@@ -362,18 +332,17 @@ Dim ShapeAlgebra::minmax(DimOp op, Dim a, Dim b) {
 Dim ShapeAlgebra::make(DimOp op, Dim a, Dim b, Dim c) {
   if (op == DimOp::symbol) return intern({op, a, {}, {}});
   const bool numbers = a.is_constant() && b.is_constant();
-  const bool divides =
-      op == DimOp::floor_div || op == DimOp::ceil_div || op == DimOp::trunc_div || op == DimOp::mod;
-  if (numbers && op != DimOp::select && !(divides && b.value == 0)) return apply(op, a.value, b.value, 0);
+  const bool divides = op == DimOp::floor_div || op == DimOp::ceil_div || op == DimOp::trunc_div ||
+                       op == DimOp::mod || op == DimOp::to_real;
+  if (numbers && op != DimOp::select && c.is_constant() && !(divides && b.value == 0))
+    return apply(op, a.value, b.value, c.value);
   switch (op) {
-    case DimOp::add:
-    case DimOp::sub: {
+    case DimOp::add: {
       Terms sum = terms(program_, a);
-      for (const auto& [factors, k] : terms(program_, b)) {
-        add_term(sum, factors, op == DimOp::add ? k : checked_mul(k, -1, "shape arithmetic"));
-      }
+      for (const auto& [factors, k] : terms(program_, b)) add_term(sum, factors, k);
       return from_terms(sum);
     }
+    case DimOp::sub: return from_terms(difference(a, b));
     case DimOp::mul: return mul(a, b);
     case DimOp::floor_div:
     case DimOp::ceil_div:
@@ -386,11 +355,11 @@ Dim ShapeAlgebra::make(DimOp op, Dim a, Dim b, Dim c) {
       if (a == b) return op == DimOp::eq ? 1 : 0;
       const auto sane = [](Dim d) { return !d.is_constant() || (d.value > kMin / 4 && d.value < kMax / 4); };
       if (sane(a) && sane(b)) {
-        const Range difference = range(make(DimOp::sub, a, b, {}));
-        const bool below = difference.high.value_or(0)<0, above = difference.low.value_or(0)> 0;
+        const Range gap = range(difference(a, b), 8);
+        const bool below = gap.high.value_or(0)<0, above = gap.low.value_or(0)> 0;
         if (op == DimOp::eq && (below || above)) return 0;
         if (op == DimOp::lt && below) return 1;
-        if (op == DimOp::lt && difference.low.value_or(-1) >= 0) return 0;
+        if (op == DimOp::lt && gap.low.value_or(-1) >= 0) return 0;
       }
       if (op == DimOp::eq && b < a) std::swap(a, b);
       return intern({op, a, b, {}});
@@ -399,7 +368,13 @@ Dim ShapeAlgebra::make(DimOp op, Dim a, Dim b, Dim c) {
       if (a.is_constant()) return a.value != 0 ? b : c;
       if (b == c) return b;
       return intern({op, a, b, c});
+    case DimOp::to_fixed:
+    case DimOp::to_real:
+    case DimOp::range_count:
     case DimOp::symbol: break;
+    case DimOp::scale:
+      if (b == Dim(to_bits(1))) return a;
+      break;
   }
   return intern({op, a, b, c});
 }

@@ -30,6 +30,7 @@ class ShapeAlgebra {
 
  private:
   Dim from_terms(const Terms& terms);
+  Terms difference(Dim a, Dim b) const;
   Dim mul(Dim a, Dim b);
   Dim divide(DimOp op, Dim a, Dim b);
   Dim mod(Dim a, Dim b);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <limits>
 
 #include <headrace/error.h>
@@ -67,11 +68,33 @@ Dim ShapeProgram::select(Dim condition, Dim if_true, Dim if_false) {
   return make(DimOp::select, condition, if_true, if_false);
 }
 
+Dim ShapeProgram::to_fixed(Real r) { return make(DimOp::to_fixed, r.bits(), {}); }
+Dim ShapeProgram::scale(Dim extent, Real factor) { return make(DimOp::scale, extent, factor.bits()); }
+Dim ShapeProgram::range_count(Real start, Real limit, Real delta) {
+  return make(DimOp::range_count, start.bits(), limit.bits(), delta.bits());
+}
+Real ShapeProgram::to_real(Dim a, Dim b) { return Real::of_bits(make(DimOp::to_real, a, b)); }
+
 Dim ShapeProgram::product(std::span<const Dim> dims) {
   if (std::find(dims.begin(), dims.end(), Dim(0)) != dims.end()) return 0;
   Dim out = 1;
   for (const Dim d : dims) out = mul(out, d);
   return out;
+}
+
+void ShapeProgram::require(Dim condition, const std::string& message) {
+  if (condition == Dim(0)) throw Error(ErrorCode::invalid_argument, message);
+  const Condition added{condition, message};
+  const bool known = std::find(conditions_.begin(), conditions_.end(), added) != conditions_.end();
+  if (!condition.is_constant() && !known) conditions_.push_back(added);
+}
+
+/// `values` may be the first ones only: then of the conditions on these.
+void ShapeProgram::check_conditions(std::span<const std::int64_t> values) const {
+  for (const Condition& c : conditions_) {
+    if (!c.holds.is_constant() && static_cast<std::size_t>(c.holds.expr) >= values.size()) continue;
+    if (headrace::resolve(c.holds, values) == 0) throw Error(ErrorCode::invalid_argument, c.message);
+  }
 }
 
 std::vector<std::int64_t> ShapeProgram::evaluate(std::span<const std::int64_t> symbol_values) const {
@@ -90,18 +113,20 @@ std::vector<std::int64_t> ShapeProgram::evaluate(std::span<const std::int64_t> s
       values.push_back(apply(e.op, headrace::resolve(e.a, values), headrace::resolve(e.b, values),
                              headrace::resolve(e.c, values)));
     } catch (Error& error) {
+      check_conditions(values);  // a condition says better what is wrong
       const Dim d = Dim::of_expr(static_cast<std::int32_t>(values.size()));
       throw error.add_context("while computing the extent " + to_string(d));
     }
   }
+  check_conditions(values);
   return values;
 }
 
 namespace {
 
-constexpr std::string_view kDimOpNames[] = {"symbol",   "add",       "sub",   "mul", "floor_div",
-                                            "ceil_div", "trunc_div", "mod",   "min", "max",
-                                            "eq",       "lt",        "select"};
+constexpr std::string_view kDimOpNames[] = {
+    "symbol", "add", "sub", "mul",    "floor_div", "ceil_div", "trunc_div", "mod",        "min",
+    "max",    "eq",  "lt",  "select", "to_fixed",  "to_real",  "scale",     "range_count"};
 constexpr std::size_t kMaxText = 2000;  // a stranger's program may describe a text of any length
 
 std::string symbol_text(const std::string& name) {
@@ -169,10 +194,24 @@ std::string text(const ShapeProgram& program, Dim d, int& budget) {
     }
     return parts.empty() ? "0" : out;
   }
-  std::vector<std::string> operands = {text(program, e.a, budget), text(program, e.b, budget)};
+  // Bits of a real that is a number are shown as the number.
+  const auto real = [&](Dim x) {
+    if (!x.is_constant()) return text(program, x, budget);
+    char buffer[40];
+    return "real(" +
+           std::string(buffer, std::to_chars(buffer, buffer + sizeof buffer, from_bits(x.value)).ptr) + ")";
+  };
+  std::vector<std::string> operands;
+  int k = 0;
+  for (const Dim x : {e.a, e.b, e.c}) {
+    if (k >= arity(e.op)) break;
+    const bool is_real =
+        e.op == DimOp::to_fixed || e.op == DimOp::range_count || (e.op == DimOp::scale && k == 1);
+    operands.push_back(is_real ? real(x) : text(program, x, budget));
+    ++k;
+  }
   if (e.op == DimOp::min || e.op == DimOp::max || e.op == DimOp::eq)
     std::sort(operands.begin(), operands.end());
-  if (e.op == DimOp::select) operands.push_back(text(program, e.c, budget));
   std::string out(kDimOpNames[static_cast<std::size_t>(e.op)]);
   for (std::size_t i = 0; i < operands.size(); ++i) out += (i == 0 ? "(" : ", ") + operands[i];
   return out.size() > kMaxText ? "..." : out + ")";
@@ -199,7 +238,8 @@ std::string ShapeProgram::to_string(const Dims& dims) const {
   return out;
 }
 
-ShapeProgram ShapeProgram::from_data(std::vector<Symbol> symbols, std::vector<DimExpr> exprs) {
+ShapeProgram ShapeProgram::from_data(std::vector<Symbol> symbols, std::vector<DimExpr> exprs,
+                                     std::vector<Condition> conditions) {
   const auto fail = [](const std::string& what) {
     throw Error(ErrorCode::invalid_plan, "shape program: " + what + "; the plan is damaged");
   };
@@ -207,7 +247,7 @@ ShapeProgram ShapeProgram::from_data(std::vector<Symbol> symbols, std::vector<Di
   for (const Symbol& s : symbols) {
     if (s.sources.empty()) fail("symbol '" + s.name + "' has no source");
     for (const SymbolSource& source : s.sources) {
-      if (source.kind > SymbolSource::value || source.input < 0 || source.index < 0) {
+      if (source.kind > SymbolSource::real || source.input < 0 || source.index < 0) {
         fail("symbol '" + s.name + "' has a bad source");
       }
     }
@@ -216,7 +256,7 @@ ShapeProgram ShapeProgram::from_data(std::vector<Symbol> symbols, std::vector<Di
   for (std::size_t i = 0; i < exprs.size(); ++i) {
     const DimExpr& e = exprs[i];
     const std::string where = "expression " + std::to_string(i);
-    if (e.op > DimOp::select) fail(where + " has an unknown operation");
+    if (e.op > kLastDimOp) fail(where + " has an unknown operation");
     for (const Dim d : {e.a, e.b, e.c}) {
       if (d.expr < -1 || (d.expr >= 0 && d.value != 0)) fail(where + " has a malformed operand");
       if (d.expr >= 0 && static_cast<std::size_t>(d.expr) >= i) fail(where + " refers to a later one");
@@ -227,6 +267,11 @@ ShapeProgram ShapeProgram::from_data(std::vector<Symbol> symbols, std::vector<Di
     }
     out.interned_.try_emplace(e, static_cast<std::int32_t>(i));
   }
+  for (const Condition& c : conditions) {
+    if (c.holds.expr < -1 || c.holds.expr >= static_cast<std::int32_t>(exprs.size()))
+      fail("a condition refers to expression " + std::to_string(c.holds.expr));
+  }
+  out.conditions_ = std::move(conditions);
   out.symbols_ = std::move(symbols);
   out.exprs_ = std::move(exprs);
   return out;

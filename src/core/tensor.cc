@@ -220,6 +220,11 @@ void HostTensor::set_int(std::int64_t i, std::int64_t value) {
   });
 }
 
+std::int64_t read_symbol(const HostTensor& data, const SymbolSource& source) {
+  return source.kind == SymbolSource::real ? to_bits(data.at_double(source.index))
+                                           : data.at_int(source.index);
+}
+
 bool operator==(const HostTensor& a, const HostTensor& b) {
   return a.dtype_ == b.dtype_ && a.shape_ == b.shape_ && a.data_.size() == b.data_.size() &&
          (a.data_.empty() || std::memcmp(a.data_.data(), b.data_.data(), a.data_.size()) == 0);

@@ -75,6 +75,8 @@ class HostTensor {
   std::shared_ptr<const void> owner_;
   std::byte* writable_ = nullptr;
 };
+/// The value that a symbol takes from the data of its input.
+std::int64_t read_symbol(const HostTensor& data, const SymbolSource& source);
 using Constant = std::shared_ptr<const HostTensor>;
 
 }  // namespace headrace

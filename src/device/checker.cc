@@ -1,13 +1,10 @@
 #include "device/checker.h"
 
-#include <algorithm>
-#include <deque>
-#include <set>
 #include <unordered_map>
 #include <vector>
 
-#include "base/hooks.h"
 #include "base/sched.h"
+#include "device/checker_state.h"
 
 namespace headrace {
 
@@ -22,260 +19,7 @@ std::string to_string(const Hazard& h) {
 
 namespace {
 
-using ActorId = std::size_t;
-
-/// What an actor has seen: by actor, the number of its accesses.
-class Clock {
- public:
-  std::uint64_t at(ActorId a) const { return a < seen_.size() ? seen_[a] : 0; }
-  std::uint64_t tick(ActorId a) {
-    if (a >= seen_.size()) seen_.resize(a + 1);
-    return ++seen_[a];
-  }
-  void join(const Clock& other) {
-    if (other.seen_.size() > seen_.size()) seen_.resize(other.seen_.size());
-    for (std::size_t i = 0; i < other.seen_.size(); ++i) seen_[i] = std::max(seen_[i], other.seen_[i]);
-  }
-
- private:
-  std::vector<std::uint64_t> seen_;
-};
-
-struct AccessRecord {
-  std::size_t begin = 0, end = 0;
-  bool writes = false;
-  ActorId actor = 0;
-  std::uint64_t tick = 0;
-  std::string operation;
-};
-
-struct Actor {
-  std::string name;
-  Clock clock;
-};
-
-/// A range of addresses and its recent accesses.
-struct Memory {
-  std::string name;
-  int buffers = 0;  ///< that begin here
-  std::deque<AccessRecord> accesses;
-};
-
-class Checker;
-
-/// Hooks are process-wide and checkers are not: hands each call to all of them.
-class HookFanOut final : public hooks::Observer {
- public:
-  void add(Checker* checker);
-  void remove(Checker* checker);
-  void on_release(const void* token) noexcept override;
-  void on_acquire(const void* token) noexcept override;
-
- private:
-  sched::Mutex mutex_{"checker.hooks"};
-  std::vector<Checker*> checkers_;
-};
-
-HookFanOut& fan_out() {
-  static HookFanOut instance;
-  return instance;
-}
-
-/// The bookkeeping; streams, events and buffers of the checker share it.
-class Checker {
- public:
-  explicit Checker(HazardSink sink) : sink_(std::move(sink)) { fan_out().add(this); }
-  ~Checker() { fan_out().remove(this); }
-
-  ActorId add_actor(std::string name) {
-    sched::LockGuard lock(mutex_);
-    if (!free_actors_.empty()) {  // the slot's former stream was joined, so its work is over
-      const ActorId actor = free_actors_.back();
-      free_actors_.pop_back();
-      actors_[actor].name = std::move(name);
-      return actor;
-    }
-    actors_.push_back({std::move(name), {}});
-    return actors_.size() - 1;
-  }
-  /// A destroyed stream has finished: the calling thread has seen its work.
-  void retire_actor(ActorId actor) {
-    sched::LockGuard lock(mutex_);
-    host().clock.join(actors_[actor].clock);
-    free_actors_.push_back(actor);
-  }
-  void add_memory(const Buffer* buffer, MemoryUse use, bool wrapped) {
-    sched::LockGuard lock(mutex_);
-    Memory& memory = memory_[buffer->device_data()];
-    if (memory.buffers++ > 0) return;
-    memory.name = "buffer " + std::to_string(++buffers_) + " (" +
-                  (wrapped ? "wrapped" : std::string(to_string(use))) + ", " +
-                  std::to_string(buffer->size_bytes()) + " bytes)";
-  }
-  void remove_memory(const Buffer* buffer) {
-    sched::LockGuard lock(mutex_);
-    const auto it = memory_.find(buffer->device_data());
-    if (it != memory_.end() && --it->second.buffers == 0) memory_.erase(it);
-  }
-
-  /// Work submitted to a stream by the calling thread.
-  void access(ActorId stream, std::span<const Operand> operands, const Operand* workspace,
-              std::string_view operation) {
-    std::vector<Hazard> found;
-    {
-      sched::LockGuard lock(mutex_);
-      Actor& host_actor = host();  // may grow actors_
-      Actor& actor = actors_[stream];
-      actor.clock.join(host_actor.clock);
-      const std::uint64_t tick = actor.clock.tick(stream);
-      for (const Operand& operand : operands) note(stream, tick, operand, operation, found);
-      if (workspace && workspace->size != 0) {
-        Operand scratch = *workspace;
-        scratch.access = Access::read_write;
-        note(stream, tick, scratch, operation, found);
-      }
-    }
-    report(found);
-  }
-  void host_access(const Operand& operand, std::string_view name) {
-    std::vector<Hazard> found;
-    {
-      sched::LockGuard lock(mutex_);
-      const ActorId actor = host_id();
-      note(actor, actors_[actor].clock.tick(actor), operand, name, found);
-    }
-    report(found);
-  }
-  Clock record(ActorId stream) {
-    sched::LockGuard lock(mutex_);
-    Actor& host_actor = host();
-    actors_[stream].clock.join(host_actor.clock);
-    return actors_[stream].clock;
-  }
-  void stream_waits(ActorId stream, const Clock& clock) {
-    sched::LockGuard lock(mutex_);
-    actors_[stream].clock.join(clock);
-  }
-  void host_waits(const Clock& clock) {
-    sched::LockGuard lock(mutex_);
-    host().clock.join(clock);
-  }
-  void host_synchronizes(ActorId stream) {
-    sched::LockGuard lock(mutex_);
-    host().clock.join(actors_[stream].clock);
-  }
-  void release(const void* token) {
-    sched::LockGuard lock(mutex_);
-    const Clock& clock = host().clock;
-    const auto it = tokens_.find(token);
-    if (it != tokens_.end())
-      it->second.join(clock);
-    else if (tokens_.size() < HazardChecker::kMaxTokens)
-      tokens_.emplace(token, clock);
-    else
-      other_tokens_.join(
-          clock);  // too many: one clock for the rest, which may hide a hazard, never invent one
-  }
-  void acquire(const void* token) {
-    sched::LockGuard lock(mutex_);
-    Actor& actor = host();
-    const auto it = tokens_.find(token);
-    actor.clock.join(it != tokens_.end() ? it->second : other_tokens_);
-  }
-  std::uint64_t hazards() const {
-    sched::LockGuard lock(mutex_);
-    return hazards_;
-  }
-  std::vector<std::string> reports() const {
-    sched::LockGuard lock(mutex_);
-    return reports_;
-  }
-  std::uint64_t forgotten() const {
-    sched::LockGuard lock(mutex_);
-    return forgotten_;
-  }
-
- private:
-  ActorId host_id() {
-    const auto [it, fresh] = hosts_.try_emplace(sched::this_thread_id(), actors_.size());
-    if (fresh) actors_.push_back({"host thread " + std::to_string(hosts_.size()), {}});
-    return it->second;
-  }
-  Actor& host() { return actors_[host_id()]; }
-
-  void note(ActorId actor, std::uint64_t tick, const Operand& operand, std::string_view operation,
-            std::vector<Hazard>& found) {
-    if (!operand.buffer || operand.size == 0) return;
-    const auto it = memory_.find(operand.buffer->device_data());
-    if (it == memory_.end()) return;
-    Memory& memory = it->second;
-    AccessRecord now{operand.offset, operand.offset + operand.size, operand.access != Access::read, actor,
-                     tick,           std::string(operation)};
-    const Clock& clock = actors_[actor].clock;
-    std::erase_if(memory.accesses, [&](const AccessRecord& before) {
-      if (before.end <= now.begin || now.end <= before.begin) return false;
-      const bool same = before.actor == actor && before.tick == tick;  // operands of one launch
-      const bool ordered = same || clock.at(before.actor) >= before.tick;
-      if (!ordered && (before.writes || now.writes)) conflict(before, now, memory, found);
-      // What comes after `now` also comes after everything that it covers and follows.
-      const bool covered = now.begin <= before.begin && before.end <= now.end;
-      return ordered && !same && covered && (now.writes || (before.actor == actor && !before.writes));
-    });
-    memory.accesses.push_back(std::move(now));
-    if (memory.accesses.size() > HazardChecker::kMaxAccesses) {
-      memory.accesses.pop_front();
-      ++forgotten_;
-    }
-  }
-  void conflict(const AccessRecord& a, const AccessRecord& b, const Memory& memory,
-                std::vector<Hazard>& found) {
-    if (reported_.size() >= 10'000 ||
-        !reported_.insert(a.operation + '\n' + b.operation + '\n' + memory.name).second)
-      return;
-    ++hazards_;
-    found.push_back({{a.operation, actors_[a.actor].name, a.writes},
-                     {b.operation, actors_[b.actor].name, b.writes},
-                     memory.name,
-                     std::max(a.begin, b.begin),
-                     std::min(a.end, b.end)});
-    if (reports_.size() < HazardChecker::kMaxReports) reports_.push_back(to_string(found.back()));
-  }
-  void report(const std::vector<Hazard>& found) {
-    if (sink_)
-      for (const Hazard& hazard : found) sink_(hazard);
-  }
-
-  HazardSink sink_;
-  mutable sched::Mutex mutex_{"checker"};
-  std::deque<Actor> actors_;  ///< references stay valid while it grows
-  std::vector<ActorId> free_actors_;
-  std::unordered_map<std::uint64_t, ActorId> hosts_;
-  std::unordered_map<const std::byte*, Memory> memory_;  ///< by address of the first byte
-  std::unordered_map<const void*, Clock> tokens_;
-  Clock other_tokens_;
-  std::set<std::string> reported_;  ///< pairs of operations per buffer
-  std::vector<std::string> reports_;
-  std::uint64_t hazards_ = 0, forgotten_ = 0, buffers_ = 0;
-};
-
-void HookFanOut::add(Checker* checker) {
-  sched::LockGuard lock(mutex_);
-  checkers_.push_back(checker);
-  if (checkers_.size() == 1) hooks::set_observer(this);
-}
-void HookFanOut::remove(Checker* checker) {
-  sched::LockGuard lock(mutex_);
-  std::erase(checkers_, checker);
-  if (checkers_.empty()) hooks::set_observer(nullptr);
-}
-void HookFanOut::on_release(const void* token) noexcept {
-  sched::LockGuard lock(mutex_);
-  for (Checker* checker : checkers_) checker->release(token);
-}
-void HookFanOut::on_acquire(const void* token) noexcept {
-  sched::LockGuard lock(mutex_);
-  for (Checker* checker : checkers_) checker->acquire(token);
-}
+using hazards::ActorId, hazards::Checker, hazards::Clock;
 
 class CheckedBuffer final : public Buffer {
  public:
@@ -290,6 +34,70 @@ class CheckedBuffer final : public Buffer {
  private:
   BufferRef inner_;
   std::shared_ptr<Checker> checker_;
+};
+
+/// What a recording does to memory, in the order of submission: every replay is checked as if its launches
+/// were submitted then. Branch 0 is the stream that replays; the others joined it through events.
+class Script {
+ public:
+  struct Step {
+    enum class Kind : std::uint8_t { access, record, wait } kind = Kind::access;
+    std::size_t branch = 0;
+    std::string operation;
+    std::vector<Operand> operands;
+    Operand workspace;
+    const void* event = nullptr;
+  };
+  void accesses(std::size_t branch, std::span<const Operand> operands, const Operand& workspace,
+                std::string_view operation) {
+    steps.push_back({Step::Kind::access, branch, std::string(operation),
+                     std::vector<Operand>(operands.begin(), operands.end()), workspace, nullptr});
+  }
+  void event(std::size_t branch, Step::Kind kind, const Event& event) {
+    steps.push_back({kind, branch, {}, {}, {}, &event});
+  }
+  std::size_t add_branch(const std::string& name) {
+    branches.push_back(name + " of a recording");
+    return branches.size();
+  }
+
+  std::vector<Step> steps;
+  std::vector<std::string> branches;
+  bool closed = true;  ///< nothing more is recorded
+};
+
+class CheckedRecording final : public Recording {
+ public:
+  CheckedRecording(std::unique_ptr<Recording> inner, std::shared_ptr<const Script> script,
+                   std::shared_ptr<Checker> checker)
+      : inner_(std::move(inner)), script_(std::move(script)), checker_(std::move(checker)) {
+    for (const std::string& branch : script_->branches) actors_.push_back(checker_->add_actor(branch));
+  }
+  ~CheckedRecording() override {
+    for (const ActorId actor : actors_) checker_->retire_actor(actor);
+  }
+  std::size_t nodes() const override { return inner_->nodes(); }
+  std::size_t size_bytes() const override { return inner_->size_bytes(); }
+  Recording& inner() { return *inner_; }
+  void note_replay(ActorId stream) {
+    std::unordered_map<const void*, Clock> events;
+    for (const Script::Step& step : script_->steps) {
+      const ActorId actor = step.branch == 0 ? stream : actors_[step.branch - 1];
+      switch (step.kind) {
+        case Script::Step::Kind::access:
+          checker_->access(actor, step.operands, &step.workspace, step.operation);
+          break;
+        case Script::Step::Kind::record: events[step.event] = checker_->record(actor); break;
+        case Script::Step::Kind::wait: checker_->stream_waits(actor, events[step.event]); break;
+      }
+    }
+  }
+
+ private:
+  std::unique_ptr<Recording> inner_;
+  std::shared_ptr<const Script> script_;
+  std::shared_ptr<Checker> checker_;
+  std::vector<ActorId> actors_;
 };
 
 class CheckedEvent final : public Event {
@@ -327,12 +135,22 @@ class CheckedEvent final : public Event {
     sched::LockGuard lock(mutex_);
     clock_ = std::move(clock);
   }
+  /// The recording that the last record was part of, or null.
+  std::shared_ptr<Script> script() const {
+    sched::LockGuard lock(mutex_);
+    return script_;
+  }
+  void set_script(std::shared_ptr<Script> script) {
+    sched::LockGuard lock(mutex_);
+    script_ = std::move(script);
+  }
 
  private:
   EventRef inner_;
   std::shared_ptr<Checker> checker_;
   mutable sched::Mutex mutex_{"checker.event"};
   Clock clock_;
+  std::shared_ptr<Script> script_;
 };
 
 CheckedEvent& checked(Event& event) {
@@ -346,33 +164,51 @@ class CheckedStream final : public Stream {
  public:
   CheckedStream(std::unique_ptr<Stream> inner, std::shared_ptr<Checker> checker, const std::string& name)
       : checker_(std::move(checker)),
-        actor_(checker_->add_actor("stream '" + name + "'")),
+        name_("stream '" + name + "'"),
+        actor_(checker_->add_actor(name_)),
         inner_(std::move(inner)) {}
   ~CheckedStream() override {
     inner_.reset();  // runs what is left
     checker_->retire_actor(actor_);
   }
   void launch(const Kernel& kernel, std::span<const Operand> operands, const Operand& workspace) override {
-    checker_->access(actor_, operands, &workspace, kernel.name());
+    if (Script* script = recorded())
+      script->accesses(branch_, operands, workspace, kernel.name());
+    else
+      checker_->access(actor_, operands, &workspace, kernel.name());
     inner_->launch(kernel, operands, workspace);
   }
   void copy(const Operand& dst, const Operand& src) override {
     Operand both[2] = {dst, src};
     both[0].access = Access::write;
     both[1].access = Access::read;
-    checker_->access(actor_, both, nullptr, "copy");
+    if (Script* script = recorded())
+      script->accesses(branch_, both, {}, "copy");
+    else
+      checker_->access(actor_, both, nullptr, "copy");
     inner_->copy(dst, src);
   }
   void record(Event& event) override {
     CheckedEvent& own = checked(event);
-    own.set_clock(checker_->record(actor_));  // before the event can be seen as done
+    if (Script* script = recorded())
+      script->event(branch_, Script::Step::Kind::record, own);
+    else
+      own.set_clock(checker_->record(actor_));  // before the event can be seen as done
     inner_->record(own.inner());
+    own.set_script(recorded() ? script_ : nullptr);
   }
   void wait(Event& event) override {
     CheckedEvent& own = checked(event);
     const Clock clock = own.clock();
     inner_->wait(own.inner());
-    checker_->stream_waits(actor_, clock);
+    if (const auto script = own.script(); script && !script->closed && script != script_) {
+      script_ = script;  // joins the recording that the event was recorded in
+      branch_ = script->add_branch(name_);
+    }
+    if (Script* script = recorded())
+      script->event(branch_, Script::Step::Kind::wait, own);
+    else
+      checker_->stream_waits(actor_, clock);
   }
   void synchronize() override {
     try {
@@ -383,12 +219,44 @@ class CheckedStream final : public Stream {
     }
     checker_->host_synchronizes(actor_);
   }
+  std::unique_ptr<Recording> make_recording(const std::function<void()>& work) override {
+    const auto script = std::make_shared<Script>();
+    std::unique_ptr<Recording> inner = inner_->make_recording([&] {
+      script_ = script;
+      branch_ = 0;
+      script->closed = false;
+      try {
+        work();
+      } catch (...) {
+        script->closed = true;
+        throw;
+      }
+      script->closed = true;
+    });
+    return std::make_unique<CheckedRecording>(std::move(inner), script, checker_);
+  }
+  void replay(Recording& recording) override {
+    auto* own = dynamic_cast<CheckedRecording*>(&recording);
+    if (!own)
+      throw Error(ErrorCode::misuse, "a recording of another device; make it with this stream's device");
+    own->note_replay(actor_);
+    inner_->replay(own->inner());
+  }
   NativeStream native() const override { return inner_->native(); }
 
  private:
+  /// The recording that this stream is part of now, or null.
+  Script* recorded() {
+    if (script_ && script_->closed) script_.reset();
+    return script_.get();
+  }
+
   std::shared_ptr<Checker> checker_;
+  std::string name_;
   ActorId actor_;
   std::unique_ptr<Stream> inner_;
+  std::shared_ptr<Script> script_;
+  std::size_t branch_ = 0;  ///< of script_
 };
 
 class CheckedDevice final : public HazardChecker {
@@ -406,7 +274,18 @@ class CheckedDevice final : public HazardChecker {
   std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {
     return std::make_unique<CheckedStream>(inner_->make_stream(options), checker_, options.name);
   }
-  EventRef make_event() override { return std::make_shared<CheckedEvent>(inner_->make_event(), checker_); }
+  EventRef make_event(const EventOptions& options) override {
+    return std::make_shared<CheckedEvent>(inner_->make_event(options), checker_);
+  }
+  std::shared_ptr<void> enter() override { return inner_->enter(); }
+  bool can_record() const override { return inner_->can_record(); }
+  std::optional<double> elapsed_us(Event& begin, Event& end) override {
+    CheckedEvent& last = checked(end);
+    const Clock clock = last.clock();
+    const auto time = inner_->elapsed_us(checked(begin).inner(), last.inner());
+    if (time) checker_->host_waits(clock);
+    return time;
+  }
   bool unified_memory() const override { return inner_->unified_memory(); }
   MemoryStats memory() const override { return inner_->memory(); }
   void host_access(const Operand& operand, std::string_view name) override {

@@ -8,7 +8,8 @@
 // whether or not this run happened to go well. An inline stream orders nothing by itself: code that is clean
 // here is clean on an asynchronous stream. Each pair of operations is reported once per buffer. Buffers that
 // begin at the same address (wrap) are one; other overlaps of buffers are not seen. Memory is bounded: a
-// buffer remembers at most kMaxAccesses; `forgotten` counts those dropped.
+// buffer remembers at most kMaxAccesses; `forgotten` counts those dropped. A recording remembers its
+// operands: each replay counts as if its launches were submitted then.
 //
 //   auto checker = make_hazard_checker(inner, [](const Hazard& h) { log(to_string(h)); });
 //   ... use checker as the device ...

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -74,6 +75,20 @@ class Event {
 };
 using EventRef = std::shared_ptr<Event>;
 
+struct EventOptions {
+  bool timing = false;  ///< Device::elapsed_us may be asked; costs a little per record
+  bool spin = false;    ///< GPU: the waiting host thread spins (lower latency) instead of sleeping
+};
+
+/// Work captured once and launched as a whole (a CUDA graph). Used by one replay at a time, in stream order.
+/// What the work uses (kernels, buffers) must outlive it; it must outlive its last replay's execution.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual std::size_t nodes() const = 0;       ///< launches and copies in it
+  virtual std::size_t size_bytes() const = 0;  ///< device memory it takes, as far as the device tells
+};
+
 /// In-order queue of work. One host thread at a time. Work that fails poisons the events recorded after it,
 /// until `record` of the failing span has been consumed: later independent work runs.
 class Stream {
@@ -89,6 +104,14 @@ class Stream {
   virtual void wait(Event& event) = 0;
   /// Blocks the host until all is done; throws the first Error of failed work.
   virtual void synchronize() = 0;
+  /// Calls `work`, which uses this stream as usual, but captures what it submits instead of running it. Other
+  /// streams join by waiting for an event that was recorded inside, and must be waited for before `work`
+  /// ends. Inside: no synchronize, no copy of pageable memory, no event from outside; an event recorded
+  /// inside cannot be waited for outside. Whatever goes wrong, also an exception of `work`, ends the capture,
+  /// leaves the stream usable and comes out as an Error with the reason. Not for the hot path: it allocates.
+  virtual std::unique_ptr<Recording> make_recording(const std::function<void()>& work);
+  /// Submits the recorded work; like one launch. The recording was made on a stream of the same device.
+  virtual void replay(Recording& recording);
   virtual NativeStream native() const = 0;
 };
 
@@ -103,6 +126,14 @@ struct StreamOptions {
 struct MemoryStats {
   std::size_t current[5] = {}, high_water[5] = {};  ///< by MemoryUse
   std::uint64_t allocations = 0;                    ///< since creation
+  /// Copies for which the host had to wait (pageable memory, host to host), where others are asynchronous.
+  std::uint64_t waiting_copies = 0;
+  /// What is behind the numbers above, on devices with caching pools: rounded sizes.
+  struct Pool {
+    std::size_t in_use = 0, cached = 0, high_water = 0;  ///< bytes; high water of in_use + cached
+    std::uint64_t system_allocations = 0;                ///< calls that reached the driver
+  };
+  Pool device_pool, pinned_pool;
 };
 
 class Device {
@@ -115,7 +146,15 @@ class Device {
   /// Makes host memory that somebody else owns usable as a buffer without copying; the owner must outlive it.
   virtual BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) = 0;
   virtual std::unique_ptr<Stream> make_stream(const StreamOptions& options) = 0;
-  virtual EventRef make_event() = 0;
+  virtual EventRef make_event(const EventOptions& options = {}) = 0;
+  /// Makes this device current on the calling thread while the result lives (a CUDA context): held while a
+  /// tactic is asked or a kernel made. Streams do it by themselves. Null where nothing is to be done.
+  virtual std::shared_ptr<void> enter() { return nullptr; }
+  /// Whether Stream::make_recording is there.
+  virtual bool can_record() const { return false; }
+  /// Time between two events of this device that were made with `timing` and recorded; waits for `end`.
+  /// Nothing where the device does not measure. Throws as Event::wait does.
+  virtual std::optional<double> elapsed_us(Event& /*begin*/, Event& /*end*/) { return std::nullopt; }
   /// True when device memory is host memory (leases alias, nothing is copied).
   virtual bool unified_memory() const = 0;
   virtual MemoryStats memory() const = 0;

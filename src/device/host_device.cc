@@ -4,59 +4,16 @@
 #include <new>
 
 #include "base/cpu.h"
-#include "base/sched.h"
 #include "device/host_event.h"
 #include "device/host_stream.h"
+#include "device/ledger.h"
 
 namespace headrace {
-
-std::string_view to_string(MemoryUse use) {
-  switch (use) {
-    case MemoryUse::weights: return "weights";
-    case MemoryUse::activations: return "activations";
-    case MemoryUse::io: return "io";
-    case MemoryUse::workspace: return "workspace";
-    case MemoryUse::recordings: return "recordings";
-  }
-  return "?";
-}
 
 namespace {
 
 constexpr std::align_val_t kAlignment{64};
 constexpr std::size_t kAddressSpace = std::size_t{1} << 47;  // of a process on x86-64
-
-/// Counts bytes by use. Outlives the device while buffers do.
-class Ledger {
- public:
-  explicit Ledger(std::size_t budget) : budget_(budget) {}
-  void take(std::size_t size, MemoryUse use) {
-    sched::LockGuard lock(mutex_);
-    if (size > budget_ - total_)
-      throw Error(ErrorCode::out_of_memory,
-                  std::to_string(size) + " bytes for " + std::string(to_string(use)) + " do not fit: " +
-                      std::to_string(total_) + " of a budget of " + std::to_string(budget_) + " are in use");
-    const auto i = static_cast<std::size_t>(use);
-    total_ += size;
-    stats_.current[i] += size;
-    stats_.high_water[i] = std::max(stats_.high_water[i], stats_.current[i]);
-    ++stats_.allocations;
-  }
-  void give_back(std::size_t size, MemoryUse use) {
-    sched::LockGuard lock(mutex_);
-    total_ -= size;
-    stats_.current[static_cast<std::size_t>(use)] -= size;
-  }
-  MemoryStats stats() const {
-    sched::LockGuard lock(mutex_);
-    return stats_;
-  }
-
- private:
-  mutable sched::Mutex mutex_{"device.memory"};
-  std::size_t budget_, total_ = 0;
-  MemoryStats stats_;
-};
 
 class OwnedBuffer final : public Buffer {
  public:
@@ -111,6 +68,7 @@ class HostDevice final : public Device {
       : kind_(options.kind),
         model_(options.model.empty() ? cpu_model_name() + ", " + std::string(isa_name()) : options.model),
         threads_(options.threads > 0 ? options.threads : usable_cores()),
+        recordings_(options.recordings),
         ledger_(std::make_shared<Ledger>(options.budget_bytes)) {}
 
   std::string_view kind() const override { return kind_; }
@@ -126,15 +84,18 @@ class HostDevice final : public Device {
   std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {
     StreamOptions own = options;
     if (own.threads <= 0) own.threads = threads_;
-    return own.inline_execution ? host::make_inline_stream(own) : host::make_worker_stream(own);
+    return own.inline_execution ? host::make_inline_stream(own, recordings_)
+                                : host::make_worker_stream(own, recordings_);
   }
-  EventRef make_event() override { return std::make_shared<host::HostEvent>(); }
+  EventRef make_event(const EventOptions&) override { return std::make_shared<host::HostEvent>(); }
+  bool can_record() const override { return recordings_; }
   bool unified_memory() const override { return true; }
   MemoryStats memory() const override { return ledger_->stats(); }
 
  private:
   std::string kind_, model_;
   int threads_;
+  bool recordings_;
   std::shared_ptr<Ledger> ledger_;
 };
 

@@ -3,11 +3,8 @@
 // Contract: every MemoryKind is 64-byte aligned host memory. A stream is either inline (work runs at once on
 // the calling thread) or has a worker thread with a ring of fixed-size commands; when the ring is full the
 // submitting thread waits. After creation no call allocates, except a launch with more operands than any
-// before it (above 256). Failed work: what is submitted after it on the stream is skipped, and every event
-// recorded after it carries the error, until a host thread has met the error (Event::wait, wait_for or
-// Stream::synchronize threw it). What is submitted after that runs again. A stream that waits for a poisoned
-// event is poisoned too. Threads, locks and waiting go through base/sched.h, so that the deterministic
-// scheduler can drive all of it.
+// before it (above 256). Failed work poisons what follows: device/poison.h. Threads, locks and waiting go
+// through base/sched.h, so that the deterministic scheduler can drive all of it.
 //
 //   DeviceRef device = make_host_device({.kind = "reference", .threads = 2});
 //   BufferRef buffer = device->allocate(4096, MemoryKind::host, MemoryUse::io);
@@ -26,6 +23,9 @@ struct HostDeviceOptions {
   std::string model;                    ///< "": the processor's name and instruction set
   int threads = 0;                      ///< OpenMP team of a stream that names none; 0: all usable cores
   std::size_t budget_bytes = SIZE_MAX;  ///< of all buffers that live at the same time
+  /// Streams can record, single streams only: nothing is gained on a host, but it lets what is written for
+  /// recordings be tested on one.
+  bool recordings = false;
 };
 
 DeviceRef make_host_device(const HostDeviceOptions& options);

@@ -4,24 +4,12 @@
 
 namespace headrace::host {
 
-namespace {
-std::atomic<std::uint64_t> epoch{0};
-}
-
-std::uint64_t current_epoch() noexcept { return epoch.load(std::memory_order_acquire); }
-
-void Poison::observe_and_throw() {
-  std::uint64_t unobserved = UINT64_MAX;
-  // A commands' epoch counts as "after" only when it was read after this increment.
-  observed_at.compare_exchange_strong(unobserved, epoch.fetch_add(1, std::memory_order_acq_rel) + 1);
-  std::rethrow_exception(error);
-}
-
 std::uint64_t EventState::submit() {
   sched::LockGuard lock(mutex_);
   if (recorded_ - completed_ >= 64)
     throw Error(ErrorCode::misuse,
                 "an event has 64 records in flight; wait for it before recording it again");
+  inside_.reset();
   return ++recorded_;
 }
 
@@ -43,6 +31,11 @@ void EventState::complete(std::uint64_t generation, const PoisonRef& poison) {
 
 std::uint64_t EventState::target() const {
   sched::LockGuard lock(mutex_);
+  if (inside_)
+    throw Error(
+        ErrorCode::misuse,
+        "this event was recorded inside a recording, where only that recording can wait for it; record "
+        "one after the replay");
   if (recorded_ == 0)
     throw Error(ErrorCode::misuse,
                 "waiting for an event that was never recorded; record it on a stream first");
@@ -54,6 +47,15 @@ PoisonRef EventState::await(std::uint64_t generation, sched::Clock::time_point d
   const bool complete = changed_.wait_until(lock, deadline, [&] { return completed_ >= generation; });
   if (done) *done = complete;
   return complete && poison_generation_ >= generation ? poison_ : nullptr;
+}
+
+void EventState::record_inside(std::shared_ptr<const bool> recording) {
+  sched::LockGuard lock(mutex_);
+  inside_ = std::move(recording);
+}
+bool EventState::is_inside(const bool& recording) const {
+  sched::LockGuard lock(mutex_);
+  return inside_.get() == &recording;
 }
 
 bool EventState::ready() const {

@@ -6,28 +6,14 @@
 // event may be outstanding.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <exception>
 #include <memory>
 
 #include "base/sched.h"
 #include "device/device.h"
+#include "device/poison.h"
 
 namespace headrace::host {
-
-/// An error on its way from failed work to whoever waits. Commands submitted in an epoch of `observed_at` or
-/// later run.
-struct Poison {
-  explicit Poison(std::exception_ptr e) : error(std::move(e)) {}
-  std::exception_ptr error;
-  std::atomic<std::uint64_t> observed_at{UINT64_MAX};
-  [[noreturn]] void observe_and_throw();
-};
-using PoisonRef = std::shared_ptr<Poison>;
-
-/// Number of errors that hosts have met so far: commands carry it.
-std::uint64_t current_epoch() noexcept;
 
 class EventState {
  public:
@@ -39,6 +25,10 @@ class EventState {
   PoisonRef await(std::uint64_t generation, sched::Clock::time_point deadline, bool* done = nullptr);
   bool ready() const;
 
+  /// The event becomes a point inside a recording, which only that recording may wait for while it is open.
+  void record_inside(std::shared_ptr<const bool> recording);
+  bool is_inside(const bool& recording) const;
+
  private:
   mutable sched::Mutex mutex_{"event"};
   sched::CondVar changed_{"event.changed"};
@@ -46,6 +36,7 @@ class EventState {
   std::uint64_t ahead_ = 0;  ///< bit i: record completed_ + 1 + i is complete
   PoisonRef poison_;
   std::uint64_t poison_generation_ = 0;
+  std::shared_ptr<const bool> inside_;  ///< the recording of the last record, or null
 };
 
 class HostEvent final : public Event {

@@ -4,13 +4,16 @@
 #include <omp.h>
 #endif
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/sched.h"
 #include "device/host_event.h"
+#include "device/operand.h"
 
 namespace headrace::host {
 
@@ -19,44 +22,9 @@ namespace {
 constexpr std::size_t kInlineOperands = 24, kLongOperands = 256, kLongLists = 8, kRing = 256;
 
 std::byte* address(const Operand& operand, const char* what) {
-  if (!operand.buffer) {
-    if (operand.size == 0) return nullptr;
-    throw Error(ErrorCode::misuse, std::string(what) + ": an operand of " + std::to_string(operand.size) +
-                                       " bytes has no buffer");
-  }
-  const std::size_t have = operand.buffer->size_bytes();
-  if (operand.offset > have || operand.size > have - operand.offset)
-    throw Error(ErrorCode::misuse, std::string(what) + ": bytes [" + std::to_string(operand.offset) + ", +" +
-                                       std::to_string(operand.size) + ") lie outside a buffer of " +
-                                       std::to_string(have) + " bytes");
-  return operand.buffer->device_data() + operand.offset;
+  check_range(operand, what);
+  return operand.buffer ? operand.buffer->device_data() + operand.offset : nullptr;
 }
-
-void check_copy(const Operand& dst, const Operand& src, const std::byte* to, const std::byte* from) {
-  if (dst.size != src.size)
-    throw Error(ErrorCode::misuse, "copy: destination has " + std::to_string(dst.size) + " bytes, source " +
-                                       std::to_string(src.size));
-  if (dst.size != 0 && to < from + src.size && from < to + dst.size)
-    throw Error(ErrorCode::misuse, "copy: destination and source overlap");
-}
-
-/// The error that the stream carries at the moment; null when work runs.
-class Failure {
- public:
-  /// Whether work of this epoch is to be skipped.
-  bool skips(std::uint64_t epoch) {
-    if (poison_ && epoch >= poison_->observed_at.load(std::memory_order_acquire)) poison_.reset();
-    return poison_ != nullptr;
-  }
-  void fail(std::exception_ptr error) { join(std::make_shared<Poison>(std::move(error))); }
-  void join(PoisonRef poison) {
-    if (poison && !poison_) poison_ = std::move(poison);
-  }
-  const PoisonRef& poison() const { return poison_; }
-
- private:
-  PoisonRef poison_;
-};
 
 /// The OpenMP team of the calling thread while this lives.
 class Team {
@@ -76,13 +44,29 @@ class Team {
 #endif
 };
 
-class InlineStream final : public Stream {
+/// Launches and copies with their addresses, to be submitted again.
+class HostRecording final : public Recording {
  public:
-  explicit InlineStream(const StreamOptions& options) : threads_(options.threads) {
+  struct Step {
+    const Kernel* kernel = nullptr;  ///< null: a copy of `size` bytes, data is {dst, src}
+    std::vector<std::byte*> data;
+    std::byte* workspace = nullptr;
+    std::size_t size = 0;
+  };
+  std::size_t nodes() const override { return steps.size(); }
+  std::size_t size_bytes() const override { return 0; }
+  std::vector<Step> steps;
+  std::shared_ptr<bool> open = std::make_shared<bool>(true);  ///< events that were recorded inside know it
+};
+
+/// Checks and recordings; what is submitted runs in a derived class.
+class HostStream : public Stream {
+ public:
+  HostStream(const StreamOptions& options, bool records) : name_(options.name), records_(records) {
     long_list_.reserve(kLongOperands);
   }
 
-  void launch(const Kernel& kernel, std::span<const Operand> operands, const Operand& workspace) override {
+  void launch(const Kernel& kernel, std::span<const Operand> operands, const Operand& workspace) final {
     std::array<std::byte*, kInlineOperands> few;
     std::byte** data = few.data();
     if (operands.size() > kInlineOperands) {
@@ -91,43 +75,113 @@ class InlineStream final : public Stream {
     }
     for (std::size_t i = 0; i < operands.size(); ++i) data[i] = address(operands[i], "launch");
     std::byte* scratch = address(workspace, "launch, workspace");
+    if (recording_)
+      recording_->steps.push_back({&kernel, {data, data + operands.size()}, scratch, 0});
+    else
+      run_launch(kernel, {data, operands.size()}, scratch);
+  }
+  void copy(const Operand& dst, const Operand& src) final {
+    std::byte* to = address(dst, "copy");
+    std::byte* from = address(src, "copy");
+    check_copy(dst, src, to, from);
+    if (recording_)
+      recording_->steps.push_back({nullptr, {to, from}, nullptr, dst.size});
+    else
+      run_copy(to, from, dst.size);
+  }
+  void record(Event& event) final {
+    if (recording_)
+      state_of(event)->record_inside(recording_->open);
+    else
+      run_record(state_of(event));
+  }
+  void wait(Event& event) final {
+    const auto& state = state_of(event);
+    if (!recording_) return run_wait(state, state->target());
+    if (!state->is_inside(*recording_->open))  // else: one stream, its order is enough
+      throw Error(
+          ErrorCode::misuse,
+          "inside a recording a stream cannot wait for an event from outside; wait before the replay");
+  }
+  void synchronize() final {
+    if (recording_)
+      throw Error(ErrorCode::misuse, "synchronize inside a recording; nothing runs before the replay");
+    run_synchronize();
+  }
+  std::unique_ptr<Recording> make_recording(const std::function<void()>& work) final {
+    if (!records_) return Stream::make_recording(work);
+    if (recording_) throw Error(ErrorCode::misuse, "this stream is recording already");
+    recording_ = std::make_unique<HostRecording>();
+    std::exception_ptr error;
+    try {
+      work();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    *recording_->open = false;
+    std::unique_ptr<HostRecording> recording = std::move(recording_);
+    if (error) rethrow_from_recording(error, name_);
+    return recording;
+  }
+  void replay(Recording& recording) final {
+    auto* own = dynamic_cast<HostRecording*>(&recording);
+    if (!own) return Stream::replay(recording);
+    if (recording_) throw Error(ErrorCode::misuse, "a replay inside a recording; launch the work itself");
+    for (const HostRecording::Step& step : own->steps)
+      if (step.kernel)
+        run_launch(*step.kernel, step.data, step.workspace);
+      else
+        run_copy(step.data[0], step.data[1], step.size);
+  }
+
+ protected:
+  virtual void run_launch(const Kernel& kernel, std::span<std::byte* const> data, std::byte* scratch) = 0;
+  virtual void run_copy(std::byte* to, std::byte* from, std::size_t size) = 0;
+  virtual void run_record(const std::shared_ptr<EventState>& event) = 0;
+  virtual void run_wait(const std::shared_ptr<EventState>& event, std::uint64_t generation) = 0;
+  virtual void run_synchronize() = 0;
+
+ private:
+  std::string name_;
+  bool records_;
+  std::vector<std::byte*> long_list_;
+  std::unique_ptr<HostRecording> recording_;
+};
+
+class InlineStream final : public HostStream {
+ public:
+  InlineStream(const StreamOptions& options, bool records)
+      : HostStream(options, records), threads_(options.threads) {}
+  NativeStream native() const override { return nullptr; }
+
+ private:
+  void run_launch(const Kernel& kernel, std::span<std::byte* const> data, std::byte* scratch) override {
     if (failure_.skips(current_epoch())) return;
     try {
       Team team(threads_);
-      kernel.launch(nullptr, {data, operands.size()}, scratch);
+      kernel.launch(nullptr, data, scratch);
     } catch (...) {
       failure_.fail(std::current_exception());
     }
   }
-  void copy(const Operand& dst, const Operand& src) override {
-    std::byte* to = address(dst, "copy");
-    const std::byte* from = address(src, "copy");
-    check_copy(dst, src, to, from);
-    if (!failure_.skips(current_epoch()) && dst.size != 0) std::memcpy(to, from, dst.size);
+  void run_copy(std::byte* to, std::byte* from, std::size_t size) override {
+    if (!failure_.skips(current_epoch()) && size != 0) std::memcpy(to, from, size);
   }
-  void record(Event& event) override {
-    EventState& state = *state_of(event);
+  void run_record(const std::shared_ptr<EventState>& event) override {
     failure_.skips(current_epoch());
-    state.complete(state.submit(), failure_.poison());
+    event->complete(event->submit(), failure_.poison());
   }
-  void wait(Event& event) override {
-    EventState& state = *state_of(event);
-    PoisonRef poison = state.await(state.target(), sched::Clock::time_point::max());
+  void run_wait(const std::shared_ptr<EventState>& event, std::uint64_t generation) override {
+    PoisonRef poison = event->await(generation, sched::Clock::time_point::max());
     failure_.skips(current_epoch());
-    if (poison && current_epoch() < poison->observed_at.load(std::memory_order_acquire))
-      failure_.join(poison);
-    else if (poison)
-      failure_.join(std::make_shared<Poison>(poison->error));  // met elsewhere, not by our waiters
+    failure_.join(std::move(poison), current_epoch());
   }
-  void synchronize() override {
+  void run_synchronize() override {
     if (failure_.skips(current_epoch())) failure_.poison()->observe_and_throw();
   }
-  NativeStream native() const override { return nullptr; }
 
- private:
   int threads_;
   Failure failure_;
-  std::vector<std::byte*> long_list_;
 };
 
 struct Command {
@@ -142,10 +196,10 @@ struct Command {
   std::array<std::byte*, kInlineOperands> data;  ///< copy: {dst, src}
 };
 
-class WorkerStream final : public Stream {
+class WorkerStream final : public HostStream {
  public:
-  explicit WorkerStream(const StreamOptions& options)
-      : threads_(options.threads), ring_(kRing), lists_(kLongLists) {
+  WorkerStream(const StreamOptions& options, bool records)
+      : HostStream(options, records), threads_(options.threads), ring_(kRing), lists_(kLongLists) {
     for (auto& list : lists_) list.reserve(kLongOperands);
     worker_ = sched::Thread(options.name, [this] { run(); });
   }
@@ -157,57 +211,51 @@ class WorkerStream final : public Stream {
     changed_.notify_all();
     worker_.join();
   }
+  NativeStream native() const override { return const_cast<WorkerStream*>(this); }
 
-  void launch(const Kernel& kernel, std::span<const Operand> operands, const Operand& workspace) override {
-    for (const Operand& operand : operands) static_cast<void>(address(operand, "launch"));
-    std::byte* scratch = address(workspace, "launch, workspace");
+ private:
+  void run_launch(const Kernel& kernel, std::span<std::byte* const> addresses, std::byte* scratch) override {
     sched::UniqueLock lock(mutex_);
     Command& command = next(lock, Command::Kind::launch);
     std::byte** data = command.data.data();
-    if (operands.size() > kInlineOperands) {
+    if (addresses.size() > kInlineOperands) {
       changed_.wait(lock, [&] { return busy_lists_ != (1u << kLongLists) - 1; });
       command.list = __builtin_ctz(~busy_lists_);
       busy_lists_ |= 1u << command.list;
       auto& list = lists_[static_cast<std::size_t>(command.list)];
-      list.resize(operands.size());
+      list.resize(addresses.size());
       data = list.data();
     }
-    for (std::size_t i = 0; i < operands.size(); ++i) data[i] = address(operands[i], "launch");
+    std::copy(addresses.begin(), addresses.end(), data);
     command.kernel = &kernel;
-    command.count = operands.size();
+    command.count = addresses.size();
     command.workspace = scratch;
     submit(lock);
   }
-  void copy(const Operand& dst, const Operand& src) override {
-    std::byte* to = address(dst, "copy");
-    std::byte* from = address(src, "copy");
-    check_copy(dst, src, to, from);
+  void run_copy(std::byte* to, std::byte* from, std::size_t size) override {
     sched::UniqueLock lock(mutex_);
     Command& command = next(lock, Command::Kind::copy);
     command.data[0] = to;
     command.data[1] = from;
-    command.count = dst.size;
+    command.count = size;
     submit(lock);
   }
-  void record(Event& event) override {
-    const auto& state = state_of(event);
-    const std::uint64_t generation = state->submit();
+  void run_record(const std::shared_ptr<EventState>& event) override {
+    const std::uint64_t generation = event->submit();
     sched::UniqueLock lock(mutex_);
     Command& command = next(lock, Command::Kind::record);
-    command.event = state;
+    command.event = event;
     command.generation = generation;
     submit(lock);
   }
-  void wait(Event& event) override {
-    const auto& state = state_of(event);
-    const std::uint64_t generation = state->target();
+  void run_wait(const std::shared_ptr<EventState>& event, std::uint64_t generation) override {
     sched::UniqueLock lock(mutex_);
     Command& command = next(lock, Command::Kind::wait);
-    command.event = state;
+    command.event = event;
     command.generation = generation;
     submit(lock);
   }
-  void synchronize() override {
+  void run_synchronize() override {
     PoisonRef poison;
     {
       sched::UniqueLock lock(mutex_);
@@ -216,9 +264,6 @@ class WorkerStream final : public Stream {
     }
     if (poison) poison->observe_and_throw();
   }
-  NativeStream native() const override { return const_cast<WorkerStream*>(this); }
-
- private:
   /// Waits for a free slot. The caller fills it and calls submit; the lock is held throughout.
   Command& next(sched::UniqueLock& lock, Command::Kind kind) {
     changed_.wait(lock, [&] { return tail_ - head_ < kRing; });
@@ -269,9 +314,7 @@ class WorkerStream final : public Stream {
       case Command::Kind::record: command.event->complete(command.generation, failure_.poison()); return;
       case Command::Kind::wait: {
         PoisonRef poison = command.event->await(command.generation, sched::Clock::time_point::max());
-        if (poison && command.epoch >= poison->observed_at.load(std::memory_order_acquire))
-          poison = std::make_shared<Poison>(poison->error);  // met elsewhere, not by our waiters
-        failure_.join(std::move(poison));
+        failure_.join(std::move(poison), command.epoch);
         return;
       }
     }
@@ -291,11 +334,11 @@ class WorkerStream final : public Stream {
 
 }  // namespace
 
-std::unique_ptr<Stream> make_inline_stream(const StreamOptions& options) {
-  return std::make_unique<InlineStream>(options);
+std::unique_ptr<Stream> make_inline_stream(const StreamOptions& options, bool records) {
+  return std::make_unique<InlineStream>(options, records);
 }
-std::unique_ptr<Stream> make_worker_stream(const StreamOptions& options) {
-  return std::make_unique<WorkerStream>(options);
+std::unique_ptr<Stream> make_worker_stream(const StreamOptions& options, bool records) {
+  return std::make_unique<WorkerStream>(options, records);
 }
 
 }  // namespace headrace::host

@@ -7,7 +7,7 @@
 
 namespace headrace::host {
 
-std::unique_ptr<Stream> make_inline_stream(const StreamOptions& options);
-std::unique_ptr<Stream> make_worker_stream(const StreamOptions& options);
+std::unique_ptr<Stream> make_inline_stream(const StreamOptions& options, bool records);
+std::unique_ptr<Stream> make_worker_stream(const StreamOptions& options, bool records);
 
 }  // namespace headrace::host

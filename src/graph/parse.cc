@@ -101,14 +101,18 @@ class Parser {
       graph_.metadata[std::move(key)] = quoted();
     } else if (accept("symbol ")) {
       const std::string name = quoted();
-      const SymbolSource::Kind kind =
-          accept("value") ? SymbolSource::value : (expect("dim"), SymbolSource::dim);
+      const SymbolSource::Kind kind = accept("value")  ? SymbolSource::value
+                                      : accept("real") ? SymbolSource::real
+                                                       : (expect("dim"), SymbolSource::dim);
       expect("(");
       const auto input = number<std::int32_t>();
       expect(",");
       const auto index = number<std::int32_t>();
       expect(")");
       graph_.shapes().symbol(name, {kind, input, index});
+    } else if (accept("require ")) {
+      const std::string message = quoted();
+      graph_.shapes().require(sum(0), message);
     } else if (accept("output ")) {
       std::string name = quoted();
       graph_.add_output(std::move(name), use());
@@ -255,6 +259,11 @@ class Parser {
       expect(")");
       return out;
     }
+    if (accept("real(")) {
+      const auto value = number<double>();
+      expect(")");
+      return to_bits(value);
+    }
     static constexpr std::pair<std::string_view, DimOp> functions[] = {{"floor_div(", DimOp::floor_div},
                                                                        {"ceil_div(", DimOp::ceil_div},
                                                                        {"trunc_div(", DimOp::trunc_div},
@@ -263,19 +272,20 @@ class Parser {
                                                                        {"max(", DimOp::max},
                                                                        {"eq(", DimOp::eq},
                                                                        {"lt(", DimOp::lt},
-                                                                       {"select(", DimOp::select}};
+                                                                       {"select(", DimOp::select},
+                                                                       {"to_fixed(", DimOp::to_fixed},
+                                                                       {"to_real(", DimOp::to_real},
+                                                                       {"scale(", DimOp::scale},
+                                                                       {"range_count(", DimOp::range_count}};
     for (const auto& [start, op] : functions) {
       if (!accept(start)) continue;
-      const Dim a = sum(depth + 1);
-      expect(",");
-      const Dim b = sum(depth + 1);
-      Dim d;
-      if (op == DimOp::select) {
-        expect(",");
-        d = sum(depth + 1);
+      Dim operands[3];
+      for (int k = 0; k < arity(op); ++k) {
+        if (k > 0) expect(",");
+        operands[k] = sum(depth + 1);
       }
       expect(")");
-      return graph_.shapes().make(op, a, b, d);
+      return graph_.shapes().make(op, operands[0], operands[1], operands[2]);
     }
     std::string name;
     if (c == '\'') {
@@ -341,6 +351,14 @@ class Parser {
   void read(double& v) { v = number<double>(); }
   void read(std::string& v) { v = quoted(); }
   void read(Dim& v) { v = sum(0); }
+  void read(Real& v) {
+    if (accept("real(")) {
+      v = Real::of_bits(sum(0));
+      expect(")");
+    } else {
+      v = number<double>();
+    }
+  }
   void read(Post& v) {
     v.op = to_pw_op(word());
     if (!accept("(")) return;

@@ -103,6 +103,8 @@ class Printer {
     for (const GraphOutput& o : graph_.outputs()) {
       out_ << "output " << quoted(o.name) << ' ' << number(o.value) << '\n';
     }
+    for (const Condition& c : graph_.shapes().conditions())
+      out_ << "require " << quoted(c.message) << ' ' << graph_.shapes().to_string(c.holds) << '\n';
     return out_.str();
   }
 
@@ -136,7 +138,10 @@ class Printer {
       for (const SymbolSource& s : p.symbols()[i].sources) {
         if (told(i, s)) continue;
         out_ << "symbol " << quoted(p.symbols()[i].name)
-             << (s.kind == SymbolSource::dim ? " dim(" : " value(") << s.input << ", " << s.index << ")\n";
+             << (s.kind == SymbolSource::dim     ? " dim("
+                 : s.kind == SymbolSource::value ? " value("
+                                                 : " real(")
+             << s.input << ", " << s.index << ")\n";
       }
     }
   }

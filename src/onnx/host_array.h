@@ -1,8 +1,9 @@
 // Small tensors whose elements are known from shapes: the importer's host values.
 //
 // Problem: reshape targets, slice bounds and sizes come from Shape and arithmetic on it. Contract: an array
-// of integers (or bools), each a Dim; or of floats, each Dim divided by the common `den` (a positive number).
-// Evaluating an ONNX operator on such arrays makes another one, and no node of the graph.
+// of integers (or bools), each a Dim; or of floats, each Dim divided by the common `den` (a positive number),
+// or the bits of a real. The latter come from float inputs of the model; arithmetic makes fixed point of
+// them. Evaluating an ONNX operator on such arrays makes another one, and no node of the graph.
 #pragma once
 
 #include <memory>
@@ -20,10 +21,15 @@ struct HostArray {
   Shape shape;
   Dims values;           ///< row-major
   std::int64_t den = 1;  ///< floats: value = values[i] / den
+  bool bits = false;     ///< floats: values[i] are the bits of a Real, den is 1
 };
 
+/// The same floats in the other form.
+HostArray as_fixed(ShapeProgram& shapes, HostArray array);
+HostArray as_bits(ShapeProgram& shapes, HostArray array);
+
 /// The constant as a host array; nothing when it is large, of a dtype that host values do not have (only i32,
-/// i64, bool and floats do), or a float that is no small fraction.
+/// i64, bool and floats do), or a float that fixed point does not hold exactly.
 std::optional<HostArray> to_host_array(const HostTensor& tensor);
 
 /// The array as a tensor; all values must be constants.

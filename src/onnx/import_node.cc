@@ -14,6 +14,9 @@ Graph& ImportNode::graph() { return state_.graph; }
 ShapeProgram& ImportNode::shapes() { return state_.graph.shapes(); }
 int ImportNode::opset() const { return record_.opset; }
 std::string_view ImportNode::op_type() const { return record_.proto->op_type; }
+std::string ImportNode::describe() const {
+  return "node " + record_.label + " (" + std::string(op_type()) + ")";
+}
 
 // ---- inputs
 // -----------------------------------------------------------------------------------------------------------
@@ -48,17 +51,32 @@ const HostArray* ImportNode::host(std::size_t i) {
   return has(i) ? state_.host_of(*record_.inputs[i]) : nullptr;
 }
 
+void ImportNode::data_dependent(std::size_t i, std::string_view what) const {
+  unsupported("input " + std::to_string(i) + " (" + std::string(what) + ", tensor '" +
+              record_.inputs[i]->name +
+              "') depends on the data of a tensor; only constants, shapes and arithmetic on them, and small "
+              "inputs of the model can be used here");
+}
+
 Dims ImportNode::host_dims(std::size_t i, std::string_view what) {
   if (!has(i)) invalid("input " + std::to_string(i) + " (" + std::string(what) + ") is missing");
   const HostArray* array = host(i);
-  if (array == nullptr || is_float(array->dtype)) {
-    unsupported("input " + std::to_string(i) + " (" + std::string(what) + ", tensor '" +
-                record_.inputs[i]->name +
-                "') depends on the data of a tensor; only constants, shapes and arithmetic on them, and "
-                "small integer "
-                "inputs of the model can be used here");
-  }
+  if (array == nullptr || is_float(array->dtype)) data_dependent(i, what);
   return array->values;
+}
+
+Reals ImportNode::host_reals(std::size_t i, std::string_view what) {
+  if (!has(i)) invalid("input " + std::to_string(i) + " (" + std::string(what) + ") is missing");
+  Reals reals;
+  if (const HostTensor* t = constant(i)) {
+    for (std::int64_t k = 0; k < t->elements(); ++k) reals.push_back(t->at_double(k));
+    return reals;
+  }
+  const HostArray* array = host(i);
+  if (array == nullptr) data_dependent(i, what);
+  for (const Dim& d : array->values)
+    reals.push_back(array->bits ? Real::of_bits(d) : shapes().to_real(d, array->den));
+  return reals;
 }
 
 Ints ImportNode::host_ints(std::size_t i, std::string_view what) {
@@ -265,7 +283,7 @@ bool depends_on_input_value(const ShapeProgram& shapes, Dim d) {
     const DimExpr& e = shapes.exprs()[static_cast<std::size_t>(i)];
     if (e.op == DimOp::symbol) {
       const Symbol& s = shapes.symbols()[static_cast<std::size_t>(e.a.value)];
-      if (s.sources.at(0).kind == SymbolSource::value) return true;
+      if (s.sources.at(0).reads_data()) return true;
       continue;
     }
     for (const Dim& operand : {e.a, e.b, e.c}) {
@@ -295,7 +313,11 @@ bool non_negative(const ShapeProgram& shapes, Dim d, int depth) {
     case DimOp::eq:
     case DimOp::lt: return true;
     case DimOp::select: return a(e.b) && a(e.c);
-    case DimOp::sub: return false;
+    case DimOp::scale: return a(e.a);
+    case DimOp::range_count: return true;
+    case DimOp::sub:
+    case DimOp::to_fixed:
+    case DimOp::to_real: return false;
   }
   return false;
 }

@@ -35,6 +35,7 @@ class ImportNode {
   ShapeProgram& shapes();
   int opset() const;
   std::string_view op_type() const;
+  std::string describe() const;  ///< "node 'up' (Resize)"
 
   // Inputs.
   std::size_t input_count() const;
@@ -46,8 +47,9 @@ class ImportNode {
   const HostTensor* constant(std::size_t i);  ///< null when not constant
   /// Integers known on the host; null when they depend on data.
   const HostArray* host(std::size_t i);
-  Dims host_dims(std::size_t i, std::string_view what);  ///< Error(unsupported) when they depend on data
-  Ints host_ints(std::size_t i, std::string_view what);  ///< the same, and all constant
+  Dims host_dims(std::size_t i, std::string_view what);    ///< Error(unsupported) when they depend on data
+  Ints host_ints(std::size_t i, std::string_view what);    ///< the same, and all constant
+  Reals host_reals(std::size_t i, std::string_view what);  ///< the same of a float input
 
   // Attributes. A getter without default: required.
   bool has_attr(std::string_view name);
@@ -89,6 +91,7 @@ class ImportNode {
 
  private:
   const AttributeProto* find(std::string_view name, AttributeType type);
+  [[noreturn]] void data_dependent(std::size_t i, std::string_view what) const;
   ImportState& state_;
   NodeRecord& record_;
   std::set<std::string, std::less<>> used_;

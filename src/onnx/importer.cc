@@ -1,22 +1,18 @@
 #include "onnx/importer.h"
 
 #include <algorithm>
-#include <queue>
-#include <tuple>
-#include <unordered_map>
+#include <filesystem>
 
 #include "base/file.h"
+#include "onnx/node_order.h"
 
 namespace headrace::onnx {
 namespace {
 
 constexpr std::int64_t kMinOpset = 1, kMaxOpset = 28, kMinIr = 3, kMaxIr = 14;
-constexpr int kMaxCallDepth = 64, kMaxHostDepth = 512;
-constexpr std::size_t kMaxInlinedNodes = 200'000, kMaxReported = 50, kMaxValueSymbols = 64;
+constexpr std::size_t kMaxInlinedNodes = 200'000, kMaxReported = 50;
 
 bool is_onnx_domain(std::string_view domain) { return domain.empty() || domain == "ai.onnx"; }
-
-std::string in_quotes(std::string_view s) { return "'" + std::string(s) + "'"; }
 
 }  // namespace
 
@@ -72,14 +68,6 @@ void ImportState::check_versions() {
   }
   if (!found && model_.opsets.empty()) invalid("the model imports no operator set");
   if (model_.graph->has_sparse_initializers) unsupported("sparse initialisers are not supported");
-}
-
-void ImportState::read_functions() {
-  for (const FunctionProto& f : model_.functions) {
-    if (!functions_.emplace(FunctionKey{f.domain, f.name, f.overload}, &f).second) {
-      invalid("function " + in_quotes(f.name) + " of domain " + in_quotes(f.domain) + " is defined twice");
-    }
-  }
 }
 
 std::optional<int> ImportState::opset_of(const Scope& scope, std::string_view domain) const {
@@ -146,52 +134,6 @@ void ImportState::add_initializers(Scope& scope) {
   }
 }
 
-/// Order of the nodes such that producers come first: as written when that is one. Reports cycles.
-std::vector<std::size_t> ImportState::sorted(const std::vector<NodeProto>& nodes, const Scope& scope) {
-  std::unordered_map<std::string_view, std::size_t> producer;
-  for (std::size_t i = 0; i < nodes.size(); ++i) {
-    for (std::string_view name : nodes[i].outputs) {
-      if (name.empty()) continue;
-      if (scope.names.contains(name) || !producer.emplace(name, i).second) {
-        invalid("tensor " + in_quotes(name) + " is defined twice");
-      }
-    }
-  }
-  std::vector<std::size_t> waiting(nodes.size());
-  std::vector<std::vector<std::size_t>> users(nodes.size());
-  for (std::size_t i = 0; i < nodes.size(); ++i) {
-    for (std::string_view name : nodes[i].inputs) {
-      const auto it = producer.find(name);
-      if (it == producer.end()) continue;
-      ++waiting[i];
-      users[it->second].push_back(i);
-    }
-  }
-  std::priority_queue<std::size_t, std::vector<std::size_t>, std::greater<>> ready;
-  for (std::size_t i = 0; i < nodes.size(); ++i) {
-    if (waiting[i] == 0) ready.push(i);
-  }
-  std::vector<std::size_t> order;
-  while (!ready.empty()) {
-    const std::size_t i = ready.top();
-    ready.pop();
-    order.push_back(i);
-    for (std::size_t user : users[i]) {
-      if (--waiting[user] == 0) ready.push(user);
-    }
-  }
-  if (order.size() != nodes.size()) {
-    std::size_t first = 0;
-    while (waiting[first] == 0) ++first;
-    const NodeProto& n = nodes[first];
-    invalid("the graph is cyclic: " + std::to_string(nodes.size() - order.size()) +
-            " nodes wait for each other's outputs, among them " + in_quotes(n.name) + " (" +
-            std::string(n.op_type) + ")" +
-            (n.outputs.empty() ? "" : ", which makes " + in_quotes(n.outputs[0])));
-  }
-  return order;
-}
-
 std::string ImportState::describe(const NodeRecord& record) const {
   return "node " + record.label + " (" + std::string(record.proto->op_type) + ", opset " +
          std::to_string(record.opset) + ")";
@@ -204,7 +146,8 @@ void ImportState::poison(NodeRecord& record) {
 }
 
 void ImportState::add_nodes(const std::vector<NodeProto>& nodes, Scope& scope) {
-  for (std::size_t i : sorted(nodes, scope)) add_node(nodes[i], scope);
+  const auto defined = [&](std::string_view name) { return scope.names.contains(name); };
+  for (std::size_t i : node_order(nodes, defined)) add_node(nodes[i], scope);
 }
 
 void ImportState::add_node(const NodeProto& proto, Scope& scope) {
@@ -313,151 +256,6 @@ void ImportState::import_node(NodeRecord& record) {
   ImportNode node(*this, record);
   entry->import(node);
   node.finish();
-}
-
-/// Computes the node's outputs as host arrays when all its inputs are ones. Eager: during import, for shape
-/// arithmetic (no graph inputs' values, and constants of floats are left to constant folding).
-bool ImportState::try_host(NodeRecord& record, int depth, bool eager) {
-  if (depth > kMaxHostDepth || !is_host_operator(record.proto->op_type)) return false;
-  std::vector<const HostArray*> arrays;
-  bool symbolic = false, reals = false;
-  for (Slot* slot : record.inputs) {
-    if (slot == nullptr) {
-      arrays.push_back(nullptr);
-      continue;
-    }
-    const bool shape_only = record.proto->op_type == "Shape" || record.proto->op_type == "Size";
-    const bool known = slot->host || (slot->value != kNoValue && graph.value(slot->value).constant);
-    const HostArray* array = shape_only || (eager && !known) ? nullptr : host_of(*slot, depth + 1);
-    if (array == nullptr && !shape_only) return false;
-    if (array != nullptr) {
-      symbolic |= slot->value == kNoValue;
-      reals |= is_float(array->dtype);
-    } else {
-      symbolic = true;
-    }
-    arrays.push_back(array);
-  }
-  if (eager && reals && !symbolic) return false;
-  ImportNode node(*this, record);
-  auto results = evaluate_host(node, arrays);
-  if (!results) return false;
-  for (std::size_t i = 0; i < record.outputs.size(); ++i) {
-    Slot* slot = record.outputs[i];
-    if (slot == nullptr) continue;
-    if (i >= results->size()) return false;
-    slot->host = std::make_shared<const HostArray>(std::move((*results)[i]));
-    slot->host_tried = true;
-  }
-  if (eager) node.finish();
-  return true;
-}
-
-const HostArray* ImportState::host_of(Slot& slot, int depth) {
-  if (slot.host || slot.host_tried || slot.poisoned) return slot.host.get();
-  slot.host_tried = true;
-  if (slot.value == kNoValue) return nullptr;
-  const Value value = graph.value(slot.value);
-  if (value.constant) {
-    if (auto array = to_host_array(*value.constant))
-      slot.host = std::make_shared<const HostArray>(std::move(*array));
-  } else if (value.input_index >= 0) {
-    const bool integer = value.type.dtype == DType::i64 || value.type.dtype == DType::i32 ||
-                         value.type.dtype == DType::boolean;
-    if (!integer || !all_constant(value.type.shape)) return nullptr;
-    HostArray array{value.type.dtype, to_shape(value.type.shape), {}, 1};
-    const std::int64_t count = element_count(array.shape);
-    if (count > static_cast<std::int64_t>(kMaxValueSymbols)) return nullptr;
-    for (std::int64_t i = 0; i < count; ++i) {
-      array.values.push_back(
-          graph.shapes().symbol(slot.name + "[" + std::to_string(i) + "]",
-                                {SymbolSource::value, value.input_index, static_cast<std::int32_t>(i)}));
-    }
-    slot.host = std::make_shared<const HostArray>(std::move(array));
-  } else if (slot.producer != nullptr) {
-    Slot* made = slot.producer->outputs[slot.producer_output];
-    if (made == &slot) {
-      try_host(*slot.producer, depth, /*eager=*/false);
-    } else {  // a function's output: the slot inside knows
-      host_of(*made, depth + 1);
-      slot.host = made->host;
-    }
-  }
-  return slot.host.get();
-}
-
-ValueId ImportState::materialise(const HostArray& array, const std::string& name) {
-  if (all_constant(array.values)) return graph.add_constant(to_host_tensor(array), name);
-  const bool fraction = is_float(array.dtype) && array.den != 1;
-  HostValue op{array.values, array.shape, fraction ? DType::i64 : array.dtype};
-  ValueId value =
-      graph.add1(std::move(op), {}, name.empty() ? std::vector<std::string>{} : std::vector{name});
-  if (fraction) {
-    Pointwise divide;
-    const auto x = divide.expr.op(PwOp::cast, array.dtype, divide.expr.load(0, DType::i64));
-    const auto den = divide.expr.constant(static_cast<double>(array.den), array.dtype);
-    divide.expr.op(PwOp::div, array.dtype, x, den);
-    value = graph.add1(std::move(divide), {value});
-  }
-  if (!name.empty()) graph.value(value).names.push_back(name);
-  return value;
-}
-
-ValueId ImportState::value_of(Slot& slot) {
-  if (slot.value == kNoValue) slot.value = materialise(*slot.host, slot.name);
-  return slot.value;
-}
-
-void ImportState::inline_function(const FunctionProto& function, const NodeRecord& call, Scope& caller) {
-  const std::string name = in_quotes(function.name);
-  if (std::find(call_stack_.begin(), call_stack_.end(), &function) != call_stack_.end()) {
-    invalid(describe(call) + ": function " + name + " calls itself" +
-            (call_stack_.size() > 1 ? ", through " + in_quotes(call_stack_.back()->name) : ""));
-  }
-  if (call_stack_.size() >= kMaxCallDepth) {
-    unsupported(describe(call) + ": functions are nested more than " + std::to_string(kMaxCallDepth) +
-                " deep");
-  }
-  if (call.inputs.size() > function.inputs.size() || call.outputs.size() > function.outputs.size()) {
-    invalid(describe(call) + ": has more inputs or outputs than function " + name);
-  }
-  Scope scope;
-  scope.opsets = function.opsets;
-  scope.is_function = true;
-  scope.prefix = caller.prefix +
-                 (call.proto->name.empty() ? std::string(function.name) : std::string(call.proto->name)) +
-                 "/";
-  if (scope.prefix.size() > 400) scope.prefix = ".../" + scope.prefix.substr(scope.prefix.size() - 200);
-  for (const AttributeProto& a : function.attribute_defaults) scope.attributes[a.name] = &a;
-  for (const BoundAttribute& a : call.attributes) {
-    const bool known = std::find(function.attributes.begin(), function.attributes.end(), a.name) !=
-                           function.attributes.end() ||
-                       scope.attributes.contains(a.name);
-    if (!known) invalid(describe(call) + ": function " + name + " has no attribute " + in_quotes(a.name));
-    scope.attributes[a.name] = a.value;
-  }
-  for (std::size_t i = 0; i < function.inputs.size(); ++i) {
-    Slot* slot = i < call.inputs.size() ? call.inputs[i] : nullptr;
-    if (slot == nullptr) slot = &new_slot(std::string(function.inputs[i]));
-    if (!scope.names.emplace(std::string(function.inputs[i]), slot).second) {
-      invalid("function " + name + ": input " + in_quotes(function.inputs[i]) + " is defined twice");
-    }
-  }
-  call_stack_.push_back(&function);
-  add_nodes(function.nodes, scope);
-  call_stack_.pop_back();
-  for (std::size_t i = 0; i < call.outputs.size(); ++i) {
-    if (call.outputs[i] == nullptr) continue;
-    const auto it = scope.names.find(function.outputs[i]);
-    Slot& outer = *call.outputs[i];
-    if (it == scope.names.end()) {
-      invalid("function " + name + ": nothing defines its output " + in_quotes(function.outputs[i]));
-    }
-    const std::string outer_name = outer.name;
-    outer = *it->second;
-    outer.name = outer_name;
-    if (outer.value != kNoValue) graph.value(outer.value).names.push_back(outer_name);
-  }
 }
 
 void ImportState::add_outputs(Scope& scope, const ImportOptions& options) {

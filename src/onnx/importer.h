@@ -19,6 +19,8 @@
 
 namespace headrace::onnx {
 
+inline std::string in_quotes(std::string_view s) { return "'" + std::string(s) + "'"; }
+
 struct Slot {
   std::string name;
   bool poisoned = false;
@@ -76,7 +78,6 @@ class ImportState {
   void add_inputs(Scope& scope);
   void add_initializers(Scope& scope);
   void add_nodes(const std::vector<NodeProto>& nodes, Scope& scope);
-  std::vector<std::size_t> sorted(const std::vector<NodeProto>& nodes, const Scope& scope);
   void add_node(const NodeProto& proto, Scope& scope);
   void inline_function(const FunctionProto& function, const NodeRecord& call, Scope& scope);
   void import_node(NodeRecord& record);

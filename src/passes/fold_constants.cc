@@ -12,6 +12,8 @@ bool resolved(const Op& op) {
           using T = std::decay_t<decltype(field)>;
           if constexpr (std::is_same_v<T, Dim>) symbolic |= !field.is_constant();
           if constexpr (std::is_same_v<T, Dims>) symbolic |= !all_constant(field);
+          if constexpr (std::is_same_v<T, Reals>)
+            for (const Real& r : field) symbolic |= !r.is_constant();
         });
       },
       op);

@@ -128,16 +128,22 @@ class Decoder {
         if (aligned<fb::SymbolSource>(s->sources()))
           for (const fb::SymbolSource* source : *s->sources())
             spend(sizeof(SymbolSource)),
-                symbol.sources.push_back({enumerator(source->kind(), SymbolSource::value, "symbol source"),
+                symbol.sources.push_back({enumerator(source->kind(), SymbolSource::real, "symbol source"),
                                           source->input(), source->index()});
         symbols.push_back(std::move(symbol));
       }
     std::vector<DimExpr> exprs;
     if (aligned<fb::DimExpr>(p.exprs()))
       for (const fb::DimExpr* e : *p.exprs())
-        exprs.push_back({enumerator(e->op(), DimOp::select, "shape operation"), to_dim(e->a()),
-                         to_dim(e->b()), to_dim(e->c())});
-    return ShapeProgram::from_data(std::move(symbols), std::move(exprs));
+        exprs.push_back({enumerator(e->op(), kLastDimOp, "shape operation"), to_dim(e->a()), to_dim(e->b()),
+                         to_dim(e->c())});
+    std::vector<Condition> conditions;
+    if (p.conditions())
+      for (const auto* c : *p.conditions()) {
+        spend(sizeof(Condition));
+        conditions.push_back({c->holds() ? to_dim(*c->holds()) : Dim(1), text(c->message())});
+      }
+    return ShapeProgram::from_data(std::move(symbols), std::move(exprs), std::move(conditions));
   }
 
   Plan to_plan(const fb::Plan& p) {

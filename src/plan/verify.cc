@@ -32,6 +32,7 @@ class Verifier {
     check_io();
     check_roots();
     check_program();
+    check_conditions();
     check_steps();
     check_profiles();
   }
@@ -48,6 +49,10 @@ class Verifier {
   }
   void check(const Dims& dims, std::string_view where) const {
     for (const Dim& d : dims) check(d, where);
+  }
+  void check(const Reals& reals, std::string_view where) const {
+    for (const Real& r : reals)
+      if (!r.is_constant()) check(Dim::of_expr(r.expr), where);
   }
   template <class T>
   void check(const T&, std::string_view) const {}  // fields without dims
@@ -154,8 +159,14 @@ class Verifier {
           bad("the symbol '{}' refers to axis {} of input '{}'", s.name, source.index, t.name);
         if (source.kind == SymbolSource::value && !is_int(t.dtype) && t.dtype != DType::boolean)
           bad("the symbol '{}' reads values of input '{}', which are no integers", s.name, t.name);
+        if (source.kind == SymbolSource::real && !is_float(t.dtype))
+          bad("the symbol '{}' reads reals of input '{}', which has none", s.name, t.name);
       }
     }
+  }
+
+  void check_conditions() const {
+    for (const Condition& c : plan_.shapes.conditions()) check(c.holds, "a condition");
   }
 
   void check_steps() const {

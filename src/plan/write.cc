@@ -92,6 +92,12 @@ void write_metadata(FlatBufferBuilder& b, const Plan& plan) {
   std::vector<fb::DimExpr> exprs;
   for (const DimExpr& e : plan.shapes.exprs())
     exprs.emplace_back(to_fb(e.a), to_fb(e.b), to_fb(e.c), static_cast<std::uint8_t>(e.op));
+  std::vector<Offset<fb::Condition>> conditions;
+  for (const Condition& c : plan.shapes.conditions()) {
+    const auto message = b.CreateString(c.message);
+    const fb::Dim holds = to_fb(c.holds);
+    conditions.push_back(fb::CreateCondition(b, &holds, message));
+  }
   std::vector<Offset<fb::Tensor>> tensors;
   for (const PlanTensor& t : plan.tensors) tensors.push_back(to_fb(b, t));
   std::vector<Offset<fb::Step>> steps;
@@ -109,8 +115,9 @@ void write_metadata(FlatBufferBuilder& b, const Plan& plan) {
   const auto inputs_at = b.CreateVector(plan.inputs);
   const auto outputs_at = b.CreateVector(plan.outputs);
   const auto profiles_at = b.CreateVector(profiles);
+  const auto conditions_at = b.CreateVector(conditions);
   b.Finish(fb::CreatePlan(b, device, model, provenance_at, symbols_at, exprs_at, tensors_at, steps_at,
-                          inputs_at, outputs_at, profiles_at, plan.threads),
+                          inputs_at, outputs_at, profiles_at, plan.threads, conditions_at),
            fb::PlanIdentifier());
 }
 

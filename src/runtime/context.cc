@@ -1,14 +1,17 @@
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <list>
 
 #include <fmt/format.h>
 
 #include <headrace/error.h>
 
+#include "base/log.h"
 #include "base/sched.h"
 #include "runtime/context_state.h"
 #include "runtime/engine_state.h"
+#include "runtime/nan_guard.h"
 
 namespace headrace::runtime {
 
@@ -28,6 +31,8 @@ Context::State::State(EngineRef e, std::size_t p) : engine(std::move(e)), profil
                 fmt::format("there is no profile {}: the plan has {}", profile, owner.plan->profiles.size()));
   inputs.resize(owner.inputs.size());
   outputs.resize(owner.outputs.size());
+  staged_inputs.resize(owner.inputs.size());
+  staged_outputs.resize(owner.outputs.size());
   finished = owner.device->make_event();
 }
 
@@ -59,9 +64,10 @@ bool Context::State::matches(const Entry& entry, const ShapeMap& shapes, const H
   if (named != shapes.size()) return false;
 
   for (const ValueRead& read : entry.value_reads) {
-    const auto it = values.find(infos[read.input].name);
-    if (it == values.end() || it->second.dtype() != infos[read.input].dtype ||
-        it->second.shape() != entry.shapes[read.input] || it->second.at_int(read.element) != read.value)
+    const auto it = values.find(infos[read.source_input()].name);
+    if (it == values.end() || it->second.dtype() != infos[read.source_input()].dtype ||
+        it->second.shape() != entry.shapes[read.source_input()] ||
+        read_symbol(it->second, read.source) != read.value)
       return false;
   }
   return true;
@@ -99,9 +105,9 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
                               plan.shapes.to_string(owner.inputs[i].shape), to_string(entry.shapes[i])));
   for (std::size_t k = 0; k < plan.shapes.symbols().size(); ++k)
     for (const SymbolSource& source : plan.shapes.symbols()[k].sources)
-      if (source.kind == SymbolSource::value)
-        entry.value_reads.push_back({static_cast<std::size_t>(source.input), source.index, symbols[k]});
+      if (source.reads_data()) entry.value_reads.push_back({source, symbols[k]});
 
+  const std::shared_ptr<void> current_device = owner.device->enter();
   const ResolvedPlan resolved = resolve_plan(owner, symbols);
   owner.stats.prepared.fetch_add(1, std::memory_order_relaxed);
   entry.prepared = std::make_unique<Prepared>();
@@ -117,6 +123,8 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
     entry.output_bytes.push_back(entry.prepared->outputs[i].span_bytes());
   add_launches(entry, resolved);
   grow(resolved.arena_bytes, resolved.workspace_bytes);
+  grow_staging(staged_inputs, entry.input_bytes);
+  grow_staging(staged_outputs, entry.output_bytes);
   if (entries.size() >= kMaxEntries) {
     drain();  // its kernels may still be running
     entries.pop_back();
@@ -158,13 +166,29 @@ void Context::State::add_launches(Entry& entry, const ResolvedPlan& resolved) co
     if (operand.size == 0) operand.offset = 0;
     entry.operands.push_back(operand);
   };
+  NanFlag nan_flag;
+  if (std::any_of(resolved.steps.begin(), resolved.steps.end(),
+                  [](const ResolvedStep& s) { return s.problem; })) {
+    nan_flag = std::make_shared<std::atomic<bool>>(false);
+    std::vector<std::size_t> elements;
+    for (std::int32_t t : plan.inputs)
+      if (const auto i = static_cast<std::size_t>(t); plan.tensors[i].dtype == DType::f32) {
+        elements.push_back(resolved.placement.span_bytes[i] / sizeof(float));
+        add(t, Access::read);
+      }
+    const std::size_t count = elements.size();
+    if (count > 0)
+      entry.launches.push_back({make_nan_scan(std::move(elements), nan_flag), 0, count, 0, kNoStep});
+  }
   for (std::size_t s = 0; s < plan.steps.size(); ++s) {
     if (!resolved.steps[s].kernel) continue;
+    const auto kernel = resolved.steps[s].problem
+                            ? make_nan_guarded(engine->state(), resolved.steps[s], nan_flag)
+                            : resolved.steps[s].kernel;
     const std::size_t first = entry.operands.size();
     for (std::int32_t t : plan.steps[s].inputs) add(t, Access::read);
     for (std::int32_t t : plan.steps[s].outputs) add(t, Access::write);
-    entry.launches.push_back({resolved.steps[s].kernel, first, entry.operands.size() - first,
-                              resolved.steps[s].kernel->workspace_bytes(), s});
+    entry.launches.push_back({kernel, first, entry.operands.size() - first, kernel->workspace_bytes(), s});
   }
 }
 
@@ -176,19 +200,88 @@ void Context::State::grow(std::uint64_t arena_bytes, std::uint64_t workspace_byt
     drain();
     arena.reset();
     arena = device.allocate(wanted, MemoryKind::device, MemoryUse::activations);
+    ++generation;
   }
   if (workspace_bytes > 0 && (!workspace || workspace->size_bytes() < workspace_bytes)) {
     drain();
     workspace.reset();
     workspace = device.allocate(workspace_bytes, MemoryKind::device, MemoryUse::workspace);
+    ++generation;
   }
+}
+
+void Context::State::grow_staging(std::vector<BufferRef>& staging, const std::vector<std::size_t>& bytes) {
+  Device& device = *engine->state().device;
+  if (device.unified_memory()) return;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    if (staging[i] && staging[i]->size_bytes() >= bytes[i]) continue;
+    drain();
+    staging[i].reset();
+    staging[i] = device.allocate(std::max<std::size_t>(bytes[i], 1), MemoryKind::device, MemoryUse::io);
+    ++generation;
+  }
+}
+
+bool Context::State::is_staged(const Binding& binding) const {
+  return binding.buffer && binding.buffer->kind() != MemoryKind::device &&
+         !engine->state().device->unified_memory();
+}
+
+void Context::State::upload(Stream& stream, const Entry& entry) const {
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (const std::size_t bytes = entry.input_bytes[i]; bytes > 0 && is_staged(inputs[i]))
+      stream.copy({staged_inputs[i].get(), 0, bytes, Access::write},
+                  {inputs[i].buffer.get(), inputs[i].offset, bytes, Access::read});
+}
+
+void Context::State::download(Stream& stream, const Entry& entry) const {
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    if (const std::size_t bytes = entry.output_bytes[i]; bytes > 0 && is_staged(outputs[i]))
+      stream.copy({outputs[i].buffer.get(), outputs[i].offset, bytes, Access::write},
+                  {staged_outputs[i].get(), 0, bytes, Access::read});
 }
 
 void Context::State::activate(Entry& entry) {
   current = &entry;
-  if (entry.arena == arena.get() || entry.arena_operands.empty()) return;
-  for (std::size_t o : entry.arena_operands) entry.operands[o].buffer = arena.get();
-  entry.arena = arena.get();
+  if (entry.arena != arena.get()) {
+    for (std::size_t o : entry.arena_operands) entry.operands[o].buffer = arena.get();
+    entry.arena = arena.get();
+  }
+  if (entry.generation == generation) return;
+  entry.generation = generation;
+  record(entry);
+}
+
+void Context::State::record(Entry& entry) {
+  Device& device = *engine->state().device;
+  entry.recording.reset();
+  if (!device.can_record() || entry.launches.empty()) return;
+  drain();
+  if (!recorder) recorder = device.make_stream({.name = "record"});
+  // Once for real, on zeros: vendors load kernels when they first run, which a capture does not allow.
+  std::vector<Binding> in, out;
+  for (std::size_t i = 0; i < staged_inputs.size(); ++i) {
+    in.push_back({staged_inputs[i], 0});
+    const std::size_t bytes = entry.input_bytes[i];
+    if (bytes == 0) continue;
+    const BufferRef zeros = device.allocate(bytes, MemoryKind::pinned, MemoryUse::io);
+    std::memset(zeros->host_data(), 0, bytes);
+    recorder->copy({staged_inputs[i].get(), 0, bytes, Access::write}, {zeros.get(), 0, bytes, Access::read});
+    recorder->synchronize();
+  }
+  for (const BufferRef& buffer : staged_outputs) out.push_back({buffer, 0});
+  patch(entry, in, out);
+  const auto launch_all = [&] {
+    for (const Launch& l : entry.launches) launch(*recorder, entry, l);
+  };
+  launch_all();
+  recorder->synchronize();
+  try {
+    entry.recording = recorder->make_recording(launch_all);
+  } catch (const Error& e) {
+    engine->state().stats.unrecorded.fetch_add(1, std::memory_order_relaxed);
+    log(LogSeverity::warning, "these shapes run launch by launch, they could not be recorded: ", e.what());
+  }
 }
 
 // --- running
@@ -241,9 +334,12 @@ void Context::State::patch(Entry& entry, const std::vector<Binding>& in,
   for (std::size_t i = 0; i < out.size(); ++i) check_binding(out[i], entry.output_bytes[i], "output", i);
   for (const Patch& p : entry.patches) {
     const Binding& binding = p.kind == Patch::input ? in[p.io] : out[p.io];
+    const bool staged = is_staged(binding);
     Operand& operand = entry.operands[p.operand];
-    operand.buffer = binding.buffer.get();
-    operand.offset = operand.size == 0 ? 0 : binding.offset + p.offset;
+    operand.buffer = !staged                  ? binding.buffer.get()
+                     : p.kind == Patch::input ? staged_inputs[p.io].get()
+                                              : staged_outputs[p.io].get();
+    operand.offset = operand.size == 0 ? 0 : (staged ? 0 : binding.offset) + p.offset;
   }
 }
 
@@ -259,13 +355,23 @@ void Context::enqueue(Stream& stream, Event& done, Event* input_consumed) {
   if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before enqueue");
   Entry& entry = *s.current;
   s.patch(entry, s.inputs, s.outputs);
+  const bool all_staged = std::all_of(s.inputs.begin(), s.inputs.end(),
+                                      [&](const Binding& b) { return !b.buffer || s.is_staged(b); });
   if (input_consumed && entry.last_input_launch < 0) stream.record(*input_consumed);
   try {
-    for (std::size_t i = 0; i < entry.launches.size(); ++i) {
+    s.upload(stream, entry);
+    if (input_consumed && all_staged && entry.last_input_launch >= 0) {
+      stream.record(*input_consumed);
+      input_consumed = nullptr;
+    }
+    const bool replays = entry.recording && all_staged && s.outputs_staged();
+    if (replays) stream.replay(*entry.recording);
+    for (std::size_t i = 0; !replays && i < entry.launches.size(); ++i) {
       s.launch(stream, entry, entry.launches[i]);
       if (input_consumed && static_cast<std::ptrdiff_t>(i) == entry.last_input_launch)
         stream.record(*input_consumed);
     }
+    s.download(stream, entry);
   } catch (...) {
     s.note_in_flight(stream);  // what was submitted before the failure may still run
     throw;

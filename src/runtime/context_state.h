@@ -1,6 +1,7 @@
 // What a Context holds, for context.cc and profile.cc.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <list>
 #include <map>
@@ -39,6 +40,8 @@ struct Binding {
   std::size_t offset = 0;
 };
 
+constexpr std::size_t kNoStep = SIZE_MAX;  ///< of a launch that is no step of the plan
+
 struct Launch {
   std::shared_ptr<const Kernel> kernel;
   std::size_t first = 0, count = 0;  ///< range of Entry::operands
@@ -53,8 +56,9 @@ struct Patch {
 };
 
 struct ValueRead {
-  std::size_t input = 0;
-  std::int64_t element = 0, value = 0;
+  SymbolSource source;
+  std::int64_t value = 0;
+  std::size_t source_input() const { return static_cast<std::size_t>(source.input); }
 };
 
 /// One shape key, prepared.
@@ -68,7 +72,9 @@ struct Entry {
   std::vector<Operand> operands;
   std::vector<Patch> patches;
   std::vector<std::size_t> arena_operands;
-  Buffer* arena = nullptr;  ///< that `operands` point into
+  Buffer* arena = nullptr;               ///< that `operands` point into
+  std::uint64_t generation = 0;          ///< of the context's memory that `recording` was made for
+  std::unique_ptr<Recording> recording;  ///< all launches, on staged inputs and outputs; null: none
   std::ptrdiff_t last_input_launch = -1;
 };
 
@@ -80,6 +86,18 @@ struct Context::State {
   void make_entry(const ShapeMap& shapes, const HostValueMap& host_values);
   void add_launches(Entry& entry, const ResolvedPlan& resolved) const;
   void grow(std::uint64_t arena_bytes, std::uint64_t workspace_bytes);
+  void grow_staging(std::vector<BufferRef>& staging, const std::vector<std::size_t>& bytes);
+  /// Whether this binding is host memory that the device cannot compute on.
+  bool is_staged(const Binding& binding) const;
+  double recorded_us(Stream& stream, const Entry& entry, const Launch& launch, int repeats) const;
+  /// Makes the recording of an entry, on devices that can.
+  void record(Entry& entry);
+  bool outputs_staged() const {
+    return std::all_of(outputs.begin(), outputs.end(),
+                       [this](const Binding& b) { return !b.buffer || is_staged(b); });
+  }
+  void upload(Stream& stream, const Entry& entry) const;
+  void download(Stream& stream, const Entry& entry) const;
   void activate(Entry& entry);
   void bind(std::vector<Binding>& bindings, const char* what, std::size_t index, BufferRef buffer,
             std::size_t offset);
@@ -97,6 +115,11 @@ struct Context::State {
   std::vector<Binding> inputs, outputs;
   std::vector<BufferRef> retired;  ///< replaced bindings that queued work may still touch
   BufferRef arena, workspace;
+  /// Own device memory of bound host memory, by input and output; all null where device memory is host
+  /// memory.
+  std::vector<BufferRef> staged_inputs, staged_outputs;
+  std::uint64_t generation = 1;  ///< grows when any of these is allocated anew
+  std::unique_ptr<Stream> recorder;
   EventRef finished;
   bool in_flight = false;
 };

@@ -106,7 +106,7 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
   }
   const auto& symbols = plan->shapes.symbols();
   for (std::size_t i = 0; i < symbols.size(); ++i)
-    if (symbols[i].sources.front().kind == SymbolSource::value) state.value_symbols.push_back(i);
+    if (symbols[i].sources.front().reads_data()) state.value_symbols.push_back(i);
   if (plan->device_model != state.device->model())
     log(LogSeverity::warning, "the plan was tuned on '", printable(plan->device_model),
         "', this machine is '", state.device->model(),
@@ -198,7 +198,7 @@ std::vector<std::int64_t> Engine::State::symbol_values(
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("input '{}' has {} elements, but the network reads element {}", info.name,
                               it->second.elements(), source.index));
-    return it->second.at_int(source.index);
+    return read_symbol(it->second, source);
   };
   const auto describe = [&](const SymbolSource& s) {
     return fmt::format("input '{}' {} {}", inputs[static_cast<std::size_t>(s.input)].name,

@@ -90,6 +90,11 @@ class Context {
   /// Runs step by step on an inline stream with timing (median of `repeats`): for bench --profile and
   /// inspect.
   std::vector<StepTime> profile_steps(Stream& stream, int repeats);
+  /// Time of whole inferences by the device's clock, without copies; empty where it has none. The memory
+  /// bound before stays bound, and is not touched when it is staged.
+  std::vector<double> device_times_us(Stream& stream, int repeats);
+  /// Submissions of one enqueue of the shapes prepared last, copies apart.
+  std::size_t launches() const;
   const Engine& engine() const;
 
  private:

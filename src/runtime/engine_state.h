@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,8 +19,9 @@
 namespace headrace::runtime {
 
 struct EngineStats {
-  std::atomic<std::uint64_t> fallbacks{0};  ///< steps that ran with another tactic than the plan's
-  std::atomic<std::uint64_t> prepared{0};   ///< shape keys that did not come from a context's cache
+  std::atomic<std::uint64_t> fallbacks{0};   ///< steps that ran with another tactic than the plan's
+  std::atomic<std::uint64_t> unrecorded{0};  ///< shape keys that a recording device could not record
+  std::atomic<std::uint64_t> prepared{0};    ///< shape keys that did not come from a context's cache
 };
 
 /// What the hazard checker found. Shared with the checker, which may outlive the engine.
@@ -67,6 +69,8 @@ struct Engine::State {
 /// Everything that depends on the shapes but not on a context's memory: made once per shape key.
 struct ResolvedStep {
   std::shared_ptr<const Kernel> kernel;  ///< null: nothing to do (no output has an element)
+  const Tactic* tactic = nullptr;        ///< that made the kernel
+  std::optional<Problem> problem;        ///< only where the kernel may lose a NaN
 };
 struct ResolvedPlan {
   Placement placement;

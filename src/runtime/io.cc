@@ -9,7 +9,7 @@ namespace headrace::runtime {
 bool reads_input_values(const Plan& plan) {
   for (const Symbol& symbol : plan.shapes.symbols())
     for (const SymbolSource& source : symbol.sources)
-      if (source.kind == SymbolSource::value) return true;
+      if (source.reads_data()) return true;
   return false;
 }
 
@@ -18,7 +18,7 @@ HostValues collect_input_values(const Engine& engine, std::span<const std::byte*
   std::set<std::int32_t> wanted;
   for (const Symbol& symbol : engine.plan().shapes.symbols())
     for (const SymbolSource& source : symbol.sources)
-      if (source.kind == SymbolSource::value) wanted.insert(source.input);
+      if (source.reads_data()) wanted.insert(source.input);
   HostValues values;
   for (std::int32_t index : wanted) {
     const auto i = static_cast<std::size_t>(index);

@@ -21,6 +21,12 @@ void fill(std::byte* data, const TensorDesc& desc) {
   std::memcpy(data, values.bytes().data(), values.bytes().size());
 }
 
+double median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 }  // namespace
 
 std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
@@ -48,6 +54,12 @@ std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
   for (const TensorDesc& desc : entry.prepared->inputs) inputs.push_back(make(desc, true));
   for (const TensorDesc& desc : entry.prepared->outputs) outputs.push_back(make(desc, false));
   s.patch(entry, inputs, outputs);
+  std::vector<StepTime> result;
+  if (device.can_record()) {
+    for (const Launch& l : entry.launches)
+      if (l.step != kNoStep) result.push_back({l.step, s.recorded_us(stream, entry, l, repeats)});
+    return result;
+  }
   std::vector<std::vector<double>> times(entry.launches.size());
   for (int r = -1; r < repeats; ++r)  // the first round warms up
     for (std::size_t i = 0; i < entry.launches.size(); ++i) {
@@ -57,13 +69,53 @@ std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
       const std::chrono::duration<double, std::micro> took = sched::Clock::now() - start;
       if (r >= 0) times[i].push_back(took.count());
     }
-  std::vector<StepTime> result;
-  for (std::size_t i = 0; i < times.size(); ++i) {
-    auto middle = times[i].begin() + static_cast<std::ptrdiff_t>(times[i].size() / 2);
-    std::nth_element(times[i].begin(), middle, times[i].end());
-    result.push_back({entry.launches[i].step, *middle});
-  }
+  for (std::size_t i = 0; i < times.size(); ++i)
+    if (entry.launches[i].step != kNoStep) result.push_back({entry.launches[i].step, median(times[i])});
   return result;
+}
+
+/// One launch, over and over in a recording, by the device's clock: without what a submission costs.
+double Context::State::recorded_us(Stream& stream, const Entry& entry, const Launch& l, int repeats) const {
+  constexpr int kRuns = 10;
+  Device& device = *engine->state().device;
+  const EventRef begin = device.make_event({.timing = true}), end = device.make_event({.timing = true});
+  const auto recording = stream.make_recording([&] {
+    for (int i = 0; i < kRuns; ++i) launch(stream, entry, l);
+  });
+  std::vector<double> times;
+  for (int r = -1; r < repeats; ++r) {
+    stream.record(*begin);
+    stream.replay(*recording);
+    stream.record(*end);
+    const double us = device.elapsed_us(*begin, *end).value() / kRuns;
+    if (r >= 0) times.push_back(us);
+  }
+  return median(times);
+}
+
+std::vector<double> Context::device_times_us(Stream& stream, int repeats) {
+  Busy busy(state_->busy);
+  State& s = *state_;
+  if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before timing");
+  Entry& entry = *s.current;
+  std::vector<double> times;
+  if (!entry.recording) return times;
+  s.drain();
+  Device& device = *s.engine->state().device;
+  const EventRef begin = device.make_event({.timing = true}), end = device.make_event({.timing = true});
+  for (int r = -3; r < repeats; ++r) {
+    stream.record(*begin);
+    stream.replay(*entry.recording);
+    stream.record(*end);
+    const double us = device.elapsed_us(*begin, *end).value();
+    if (r >= 0) times.push_back(us);
+  }
+  return times;
+}
+
+std::size_t Context::launches() const {
+  const State& s = *state_;
+  return !s.current ? 0 : s.current->recording ? 1 : s.current->launches.size();
 }
 
 }  // namespace headrace::runtime

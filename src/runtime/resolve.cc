@@ -69,7 +69,7 @@ class StepResolver {
                                  [&] { return tactic.make(problem, choice); });
     };
     const Tactic* named = engine_.tactics[index];
-    if (auto kernel = attempt(*named, step.choice)) return {std::move(kernel)};
+    if (auto kernel = attempt(*named, step.choice)) return result(std::move(kernel), *named, problem);
     for (const Backend* backend : {engine_.backend, engine_.reference}) {
       if (!backend) continue;
       for (const auto& tactic : backend->tactics) {
@@ -78,7 +78,7 @@ class StepResolver {
           engine_.stats.fallbacks.fetch_add(1, std::memory_order_relaxed);
           log(LogSeverity::info, "step ", index, " (", step.op.id, ") runs with ", tactic->id(),
               " instead of ", step.tactic);
-          return {std::move(kernel)};
+          return result(std::move(kernel), *tactic, problem);
         }
       }
     }
@@ -92,6 +92,13 @@ class StepResolver {
   }
 
  private:
+  ResolvedStep result(std::shared_ptr<const Kernel> kernel, const Tactic& tactic,
+                      const Problem& problem) const {
+    ResolvedStep step{std::move(kernel), &tactic, std::nullopt};
+    if (engine_.reference && !tactic.keeps_nan(problem)) step.problem = problem;
+    return step;
+  }
+
   static std::optional<std::string> no(std::string why) { return why; }
 
   std::optional<std::string> refuses(const Tactic& tactic, const std::string& choice, const PlanStep& step,

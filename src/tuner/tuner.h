@@ -8,6 +8,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -40,6 +41,11 @@ class Tuner {
  private:
   double measure(Problem problem, const Tactic& tactic, const Choice& choice,
                  std::span<const Constant> constants);
+  BufferRef buffer_of(std::size_t size, MemoryUse use, const std::function<void(std::byte*)>& write);
+  double time_recorded(const Kernel& kernel, const std::vector<std::vector<Operand>>& operands,
+                       const Operand& scratch);
+  double time_directly(const Kernel& kernel, const std::vector<std::vector<Operand>>& operands,
+                       const Operand& scratch);
   DeviceRef device_;
   std::unique_ptr<Stream> stream_;
   int threads_;

@@ -26,9 +26,10 @@ TEST_F(CliBadInput, MissingFilesAreNamed) {
                                              {"bench", path("none")},
                                              {"inspect", path("none")},
                                              {"verify", path("none")}})
-    expect_failure(arguments, 7, path("none"));
+    expect_failure(arguments, 7, "error (io): cannot read '" + path("none") + "': No such file or directory");
   const std::string plan = build_small();
-  expect_failure({"run", plan, "--input", "x=" + path("none.npy")}, 7, path("none.npy"));
+  expect_failure({"run", plan, "--input", "x=" + path("none.npy")}, 7,
+                 "cannot read '" + path("none.npy") + "': No such file or directory");
 }
 
 TEST_F(CliBadInput, FoldersAreNoFiles) {
@@ -39,13 +40,13 @@ TEST_F(CliBadInput, FoldersAreNoFiles) {
 TEST_F(CliBadInput, NotAnOnnxFile) {
   expect_build_fails("This is a text about turbines, not a model.\n", 4, "not a valid ONNX file");
   expect_build_fails("", 4, "the model is empty");
-  expect_build_fails(std::string("\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 16), 4, "ONNX");
+  expect_build_fails(std::string("\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 16), 4, "not a valid ONNX file");
 }
 
 TEST_F(CliBadInput, TruncatedModelAtAnyPlace) {
   const std::string model = SmallModel().onnx();
   for (const std::size_t size : {1ul, 20ul, 100ul, model.size() / 2, model.size() - 10, model.size() - 1})
-    expect_build_fails(model.substr(0, size), 4, "");
+    expect_build_fails(model.substr(0, size), 4, "not a valid ONNX file: truncated data in ModelProto field");
 }
 
 TEST_F(CliBadInput, CyclicGraph) {
@@ -54,7 +55,8 @@ TEST_F(CliBadInput, CyclicGraph) {
   w.node("Add", {"x", "b"}, {"a"}, {}, "first");
   w.node("Relu", {"a"}, {"b"}, {}, "second");
   w.output("b", kOnnxFloat, {2});
-  expect_build_fails(w.model(), 4, "first");
+  expect_build_fails(w.model(), 4,
+                     "the graph is cyclic: 2 nodes wait for each other's outputs, among them 'first'");
 }
 
 TEST_F(CliBadInput, MissingInitializer) {
@@ -62,7 +64,8 @@ TEST_F(CliBadInput, MissingInitializer) {
   w.input("x", kOnnxFloat, {2});
   w.node("Add", {"x", "no_such_weights"}, {"y"}, {}, "adder");
   w.output("y", kOnnxFloat, {2});
-  expect_build_fails(w.model(), 4, "no_such_weights");
+  expect_build_fails(w.model(), 4,
+                     "node 'adder' (Add, opset 17): input 'no_such_weights' is defined nowhere");
 }
 
 TEST_F(CliBadInput, RawAndTypedDataInOneTensor) {
@@ -74,18 +77,23 @@ TEST_F(CliBadInput, RawAndTypedDataInOneTensor) {
   w.initializer(tensor);
   w.node("Add", {"x", "c"}, {"y"});
   w.output("y", kOnnxFloat, {2});
-  expect_build_fails(w.model(), 4, "'c'");
+  expect_build_fails(w.model(), 4, "tensor 'c': has both raw and typed data");
 }
 
-TEST_F(CliBadInput, AHundredBytesAskingForGigabytes) {
-  for (const std::vector<std::int64_t>& dims : std::vector<std::vector<std::int64_t>>{
-           {1 << 20, 1 << 20}, {std::int64_t{1} << 40, std::int64_t{1} << 40, 4}, {-1, 4}}) {
+TEST_F(CliBadInput, GiantDimsAndAHundredBytesAskingForGigabytes) {
+  const std::vector<std::pair<std::vector<std::int64_t>, std::string>> cases = {
+      {{1 << 20, 1 << 20}, "has 0 bytes of data, but 1048576x1048576 of f32 needs 4398046511104"},
+      {{std::int64_t{1} << 40, std::int64_t{1} << 40, 4},
+       "its dimensions multiply to more than 64 bits hold"},
+      {{-1, 4}, "negative dimension -1"}};
+  for (const auto& [dims, message] : cases) {
     OnnxWriter w;
     w.input("x", kOnnxFloat, {1});
     w.initializer("c", kOnnxFloat, dims, std::vector<float>{});
     w.node("Add", {"x", "c"}, {"y"});
     w.output("y", kOnnxFloat, {1});
-    expect_build_fails(w.model(), 4, "c");
+    EXPECT_LT(w.model().size(), 128u);
+    expect_build_fails(w.model(), 4, "tensor 'c': " + message);
   }
 }
 
@@ -97,12 +105,10 @@ TEST_F(CliBadInput, ConstantOfShapeAskingForTerabytes) {
   w.node("Add", {"x", "big"}, {"y"});
   w.output("y", kOnnxFloat, {1 << 21, 1 << 21});
   write_all(path("big.onnx"), w.model());
-  const CommandResult built =
-      headrace({"build", path("big.onnx"), "-o", path("big.plan"), "--opt-level", "0"});
-  if (built.exit_code == 0)
-    expect_failure({"run", path("big.plan"), "--seed", "1"}, 8, "");
-  else
-    EXPECT_TRUE(built.exit_code == 8 || built.exit_code == 5) << built.exit_code << built.err;
+  ASSERT_EQ(headrace({"build", path("big.onnx"), "-o", path("big.plan"), "--opt-level", "0"}).exit_code, 0);
+  EXPECT_LT(fs::file_size(path("big.plan")), 100000u) << "the terabytes are not folded into the plan";
+  expect_failure({"run", path("big.plan"), "--seed", "1"}, 8, "17592186044416 bytes");
+  expect_failure({"run", path("big.plan"), "--seed", "1", "--memory-budget", "1G"}, 8, "1073741824 bytes");
 }
 
 TEST_F(CliBadInput, FunctionsThreeThousandDeep) {
@@ -113,10 +119,7 @@ TEST_F(CliBadInput, FunctionsThreeThousandDeep) {
   w.function("deep", "f3000", "Relu", "");
   w.node("f0", {"x"}, {"y"}, {}, "outer", "deep");
   w.output("y", kOnnxFloat, {2});
-  write_all(path("deep.onnx"), w.model());
-  const CommandResult r = headrace({"build", path("deep.onnx"), "-o", path("deep.plan"), "--opt-level", "0"});
-  EXPECT_TRUE(r.exit_code == 4 || r.exit_code == 5) << r.exit_code << r.err;
-  EXPECT_THAT(r.err, testing::ContainsRegex("deep|nest"));
+  expect_build_fails(w.model(), 5, "(f64, opset 1): functions are nested more than 64 deep");
 }
 
 TEST_F(CliBadInput, UnsupportedOperatorsAreListedTogether) {
@@ -125,18 +128,22 @@ TEST_F(CliBadInput, UnsupportedOperatorsAreListedTogether) {
   w.node("Frobnicate", {"x"}, {"a"}, {}, "one");
   w.node("Wibble", {"a"}, {"y"}, {}, "two");
   w.output("y", kOnnxFloat, {2});
-  expect_build_fails(w.model(), 5, "Frobnicate");
-  expect_build_fails(w.model(), 5, "Wibble");
+  expect_build_fails(
+      w.model(), 5,
+      "2 unsupported operators: Frobnicate (1 node, first 'one'), Wibble (1 node, first 'two')");
 }
 
 TEST_F(CliBadInput, ProfileThatContradictsTheModel) {
   const std::string model = SmallModel().onnx();
-  expect_build_fails(model, 3, "z", {"--profile", "z=1x3x6x6"});
-  expect_build_fails(model, 3, "x", {"--profile", "x=1x4x6x6:2x4x6x6:4x4x6x6"});
-  expect_build_fails(model, 3, "x", {"--profile", "x=1x3x6"});
-  expect_build_fails(model, 3, "x", {"--profile", "x=4x3x6x6:2x3x6x6:1x3x6x6"});
-  expect_build_fails(model, 3, "", {"--profile", "*=4:2:1"});
-  expect_build_fails(model, 3, "", {"--profile", "*=1x3:2x3:4x3"});
+  const auto expect_refused = [&](const std::string& profile, const std::string& message) {
+    expect_build_fails(model, 3, "the profile does not fit the model: " + message, {"--profile", profile});
+  };
+  expect_refused("z=1x3x6x6", "there is no input 'z'; the inputs are 'x'");
+  expect_refused("x=1x4x6x6:2x4x6x6:4x4x6x6", "input 'x', axis 1: the model says 3, the profile 4:4:4");
+  expect_refused("x=1x3x6", "input 'x' has rank 4 (Nx3x6x6), but the profile gives 1x3x6");
+  expect_refused("x=4x3x6x6:2x3x6x6:1x3x6x6", "input 'x', axis 0: min 4, opt 2, max 1 are not in order");
+  expect_refused("*=4:2:1", "input 'x', axis 0: min 4, opt 2, max 1 are not in order");
+  expect_refused("*=1x3:2x3:4x3", "'*' takes one extent each, the batch, but got 1x3, 2x3 and 4x3");
 }
 
 TEST_F(CliBadInput, BatchOutsideTheProfileNamesTheRange) {
@@ -191,9 +198,8 @@ TEST_F(CliBadInput, NanInputsFlowThrough) {
   for (const std::string device : {"cpu", "reference"}) {
     expect_nan_in_the_second(relu.model(), device);
     expect_nan_in_the_second(SmallModel().onnx(/*with_relu=*/false), device);
+    expect_nan_in_the_second(SmallModel().onnx(), device);  // conv and relu become one step
   }
-  // oneDNN's fused relu is max(NaN, 0) = 0, so the whole model keeps NaN on `reference` only (docs/cli.md).
-  expect_nan_in_the_second(SmallModel().onnx(), "reference");
 }
 
 TEST_F(CliBadInput, UnwritableOutputs) {
@@ -210,7 +216,7 @@ TEST_F(CliBadInput, AFailingBuildLeavesTheOldPlanAlone) {
   const std::string plan = build_small();
   const std::string old = read_all(plan);
   write_all(path("bad.onnx"), "no model");
-  expect_failure({"build", path("bad.onnx"), "-o", plan}, 4, "");
+  expect_failure({"build", path("bad.onnx"), "-o", plan}, 4, "not a valid ONNX file");
   expect_failure({"build", path("small.onnx"), "-o", plan, "--memory-budget", "100"}, 8, "100 bytes");
   EXPECT_EQ(read_all(plan), old);
   for (const auto& entry : fs::directory_iterator(folder_))

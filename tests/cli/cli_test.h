@@ -131,6 +131,8 @@ class CliTest : public testing::Test {
       std::vector<std::string> copy = arguments;
       for (std::string& a : copy) argv.push_back(a.data());
       argv.push_back(nullptr);
+      ::alarm(limit_s_);  // survives exec
+      if (!temporary_folder_.empty()) ::setenv("TMPDIR", temporary_folder_.c_str(), 1);
       if (::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1) != 1 ||
           ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2) != 2)
         ::_exit(126);
@@ -174,6 +176,8 @@ class CliTest : public testing::Test {
   }
 
   fs::path folder_;
+  std::string temporary_folder_;  ///< of the command; empty: that of the machine
+  unsigned limit_s_ = 600;        ///< a command that runs longer ends with 128 + SIGALRM
 };
 
 }  // namespace headrace::test

@@ -207,5 +207,31 @@ TEST_F(CheckerTest, FreedMemoryIsForgotten) {
   EXPECT_TRUE(found.empty());
 }
 
+TEST_F(CheckerTest, AReplayCountsAsItsLaunches) {
+  device = make_hazard_checker(make_host_device({.kind = "reference", .threads = 1, .recordings = true}),
+                               [this](const Hazard& h) { found.push_back(h); });
+  buffer = device->allocate(256, MemoryKind::host, MemoryUse::io);
+  upload = device->make_stream({.name = "upload"});
+  compute = device->make_stream({.name = "compute"});
+  event = device->make_event();
+  const auto recording = compute->make_recording([&] {
+    run(*compute, consume, Access::read, 0, 128);
+    run(*compute, look, Access::read, 128, 128);
+  });
+  run(*upload, produce, Access::write);  // nothing has run yet, so nothing to order
+  EXPECT_TRUE(found.empty());
+  upload->record(*event);
+  compute->wait(*event);
+  compute->replay(*recording);
+  EXPECT_TRUE(found.empty());
+  run(*upload, produce, Access::write, 200, 8);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].first.operation, "look");
+  EXPECT_EQ(found[0].first.actor, "stream 'compute'");
+  compute->replay(*recording);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[1].second.operation, "look");
+}
+
 }  // namespace
 }  // namespace headrace

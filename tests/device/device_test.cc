@@ -10,35 +10,44 @@
 #include "base/sched.h"
 #include "device/checker.h"
 #include "device/host_device.h"
+#include "device/test_kernels.h"
+#ifdef HEADRACE_CUDA
+#include "backends/cuda/device.h"
+#endif
 
 namespace headrace {
 namespace {
 
 using namespace std::chrono_literals;
+using test::code_of;
+using test::FailingKernel;
+using test::TestKernel;
 
 struct Kind {
   std::string name;
   std::function<DeviceRef()> make;
 };
 std::vector<Kind> devices() {
-  return {{"host", [] { return make_host_device({.kind = "reference", .model = "", .threads = 1}); }},
-          {"checked_host",
-           [] { return make_checked_device(make_host_device({.kind = "cpu", .model = "", .threads = 2})); }}};
-}
-
-/// A kernel from a function.
-class TestKernel final : public Kernel {
- public:
-  using Body = std::function<void(std::span<std::byte* const>, std::byte*)>;
-  explicit TestKernel(Body body) : body_(std::move(body)) {}
-  void launch(NativeStream, std::span<std::byte* const> data, std::byte* workspace) const override {
-    body_(data, workspace);
+  std::vector<Kind> all = {
+      {"host", [] { return make_host_device({.kind = "reference", .model = "", .threads = 1}); }},
+      {"checked_host",
+       [] { return make_checked_device(make_host_device({.kind = "cpu", .model = "", .threads = 2})); }},
+      {"recording_host", [] {
+         return make_checked_device(
+             make_host_device({.kind = "cpu", .model = "", .threads = 1, .recordings = true}));
+       }}};
+#ifdef HEADRACE_CUDA
+  if (test::has_cuda()) {
+    all.push_back({"cuda", [] { return cuda::make_device("cuda"); }});
+    all.push_back({"checked_cuda", [] { return make_checked_device(cuda::make_device("cuda:0")); }});
   }
-  std::string_view name() const override { return "test"; }
-
- private:
-  Body body_;
-};
+#endif
+  return all;
+}
+TEST(GpuDevices, JoinTheSuite) {
+  std::string why;
+  if (!test::has_cuda(&why)) GTEST_SKIP() << "the suite of devices was not run on cuda: " << why;
+}
 
 /// Holds a worker back until it is opened.
 class Gate {
@@ -61,16 +70,6 @@ class Gate {
   bool open_ = false;
 };
 
-ErrorCode code_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.code();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return ErrorCode::internal;
-}
-
 struct Case {
   Kind kind;
   bool inline_execution;
@@ -81,11 +80,14 @@ struct Case {
 
 class DeviceTest : public testing::TestWithParam<Case> {
  protected:
+  DeviceTest() { TestKernel::on_cuda = on_cuda; }
+  ~DeviceTest() override { TestKernel::on_cuda = false; }
   DeviceRef device = GetParam().kind.make();
+  const bool on_cuda = device->kind() == "cuda";
   std::unique_ptr<Stream> stream() {
     return device->make_stream({.name = "s", .inline_execution = GetParam().inline_execution});
   }
-  BufferRef buffer(std::size_t size) { return device->allocate(size, MemoryKind::host, MemoryUse::io); }
+  BufferRef buffer(std::size_t size) { return device->allocate(size, MemoryKind::pinned, MemoryUse::io); }
   static Operand all(const BufferRef& b, Access access) { return {b.get(), 0, b->size_bytes(), access}; }
 };
 
@@ -94,16 +96,21 @@ TEST_P(DeviceTest, MemoryIsAlignedAndCounted) {
   {
     std::vector<BufferRef> buffers;
     for (std::size_t size : {1, 63, 64, 1000}) {
-      buffers.push_back(device->allocate(size, MemoryKind::device, MemoryUse::activations));
-      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffers.back()->device_data()) % 64, 0u);
-      EXPECT_EQ(buffers.back()->size_bytes(), size);
-      std::memset(buffers.back()->device_data(), 7, size);
+      for (const MemoryKind kind : {MemoryKind::host, MemoryKind::pinned, MemoryKind::device}) {
+        buffers.push_back(device->allocate(size, kind, MemoryUse::activations));
+        const Buffer& b = *buffers.back();
+        EXPECT_EQ(b.size_bytes(), size);
+        EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.device_data()) % (on_cuda ? 256 : 64), 0u);
+        EXPECT_EQ(b.host_data() == nullptr, kind == MemoryKind::device && !device->unified_memory());
+        EXPECT_EQ(b.device_data() == nullptr, kind == MemoryKind::host && !device->unified_memory());
+        if (b.host_data()) std::memset(b.host_data(), 7, size);
+      }
     }
-    EXPECT_EQ(device->memory().current[1], before.current[1] + 1128);
+    EXPECT_EQ(device->memory().current[1], before.current[1] + 3 * 1128);
   }
   EXPECT_EQ(device->memory().current[1], before.current[1]);
-  EXPECT_EQ(device->memory().high_water[1], before.high_water[1] + 1128);
-  EXPECT_EQ(device->memory().allocations, before.allocations + 4);
+  EXPECT_EQ(device->memory().high_water[1], before.high_water[1] + 3 * 1128);
+  EXPECT_EQ(device->memory().allocations, before.allocations + 12);
 }
 
 TEST_P(DeviceTest, ImpossibleAllocationIsAnError) {
@@ -141,7 +148,7 @@ TEST_P(DeviceTest, LaunchSeesOperandsInOrderAndEventFollows) {
   auto s = stream();
   EventRef done = device->make_event();
   const Operand operands[2] = {{a.get(), 4, 4, Access::write}, all(b, Access::write)};
-  std::memset(a->device_data(), 0, 8);
+  std::memset(a->host_data(), 0, 8);
   s->launch(fill, operands, all(scratch, Access::write));
   s->record(*done);
   done->wait();
@@ -205,7 +212,7 @@ TEST_P(DeviceTest, LongOperandLists) {
 }
 
 TEST_P(DeviceTest, FailedWorkPoisonsWhatFollowsUntilTheErrorIsMet) {
-  const TestKernel fails([](auto, std::byte*) { throw Error(ErrorCode::device, "broken kernel"); });
+  const FailingKernel fails(ErrorCode::device, "broken kernel");
   int ran = 0;
   const TestKernel counts([&](auto, std::byte*) { ++ran; });
   auto s = stream();
@@ -229,8 +236,8 @@ TEST_P(DeviceTest, FailedWorkPoisonsWhatFollowsUntilTheErrorIsMet) {
 }
 
 TEST_P(DeviceTest, SynchronizeThrowsTheFirstError) {
-  const TestKernel fails([](auto, std::byte*) { throw Error(ErrorCode::device, "first"); });
-  const TestKernel fails_too([](auto, std::byte*) { throw Error(ErrorCode::internal, "second"); });
+  const FailingKernel fails(ErrorCode::device, "first");
+  const FailingKernel fails_too(ErrorCode::internal, "second");
   auto s = stream();
   s->launch(fails, {}, {});
   s->launch(fails_too, {}, {});
@@ -239,7 +246,7 @@ TEST_P(DeviceTest, SynchronizeThrowsTheFirstError) {
 }
 
 TEST_P(DeviceTest, AStreamThatWaitsForPoisonIsPoisoned) {
-  const TestKernel fails([](auto, std::byte*) { throw Error(ErrorCode::device, "upstream"); });
+  const FailingKernel fails(ErrorCode::device, "upstream");
   bool ran = false;
   const TestKernel use([&](auto, std::byte*) { ran = true; });
   auto a = stream(), b = stream();
@@ -324,15 +331,117 @@ TEST_P(DeviceTest, AnEventRecordedAgainMeansTheNewRecord) {
   event->wait();
 }
 
-std::vector<Case> cases() {
+class RecordingTest : public DeviceTest {};  // of the devices that can
+
+TEST_P(RecordingTest, ARecordingRunsAtEachReplay) {
+  BufferRef a = buffer(sizeof(int)), b = device->allocate(sizeof(int), MemoryKind::device, MemoryUse::io),
+            c = buffer(sizeof(int));
+  auto& value = *reinterpret_cast<int*>(a->host_data());
+  const TestKernel triple([](auto data, std::byte*) { *reinterpret_cast<int*>(data[0]) *= 3; });
+  const Operand operand[1] = {all(a, Access::read_write)};
+  auto s = stream();
+  EventRef inside = device->make_event(), done = device->make_event();
+  value = 5;
+  const auto recording = s->make_recording([&] {
+    s->launch(triple, operand, {});
+    s->record(*inside);
+    s->wait(*inside);
+    s->copy(all(b, Access::write), all(a, Access::read));
+    s->copy(all(c, Access::write), all(b, Access::read));
+  });
+  s->synchronize();
+  EXPECT_EQ(value, 5) << "recording runs nothing";
+  EXPECT_EQ(recording->nodes(), 3u);
+  for (int want : {15, 45, 135}) {
+    s->replay(*recording);
+    s->record(*done);
+    done->wait();
+    EXPECT_EQ(*reinterpret_cast<int*>(c->host_data()), want);
+  }
+  EXPECT_EQ(code_of([&] { inside->wait(); }), ErrorCode::misuse);
+  EXPECT_EQ(code_of([&] { s->wait(*inside); }), ErrorCode::misuse);
+  EXPECT_TRUE(hazard_reports(*device).empty());
+}
+
+TEST_P(RecordingTest, AnErrorEndsARecordingAndTheStreamGoesOn) {
+  const FailingKernel fails(ErrorCode::device, "broken kernel");
+  int ran = 0;
+  const TestKernel counts([&](auto, std::byte*) { ++ran; });
+  auto s = stream();
+  EventRef outside = device->make_event(), done = device->make_event();
+  s->record(*outside);
+  const std::pair<ErrorCode, std::function<void()>> bad[] = {
+      {ErrorCode::device, [&] { s->launch(fails, {}, {}); }},
+      {ErrorCode::misuse, [&] { s->wait(*outside); }},
+      {ErrorCode::misuse, [&] { s->synchronize(); }},
+      {ErrorCode::misuse, [&] { static_cast<void>(s->make_recording([] {})); }},
+      {ErrorCode::cancelled, [&] { throw Error(ErrorCode::cancelled, "by the caller"); }},
+      {ErrorCode::internal, [&] { throw std::runtime_error("something else"); }},
+  };
+  for (const auto& [code, work] : bad) {
+    if (code == ErrorCode::device && !on_cuda) continue;  // a host's launch runs, and fails, at the replay
+    std::string message;
+    EXPECT_EQ(code_of(
+                  [&] {
+                    static_cast<void>(s->make_recording([&, &work = work] {
+                      s->launch(counts, {}, {});
+                      work();
+                      s->launch(counts, {}, {});
+                    }));
+                  },
+                  &message),
+              code);
+    EXPECT_NE(message.find("while recording stream 's'"), std::string::npos) << message;
+    s->record(*done);
+    done->wait();
+  }
+  s->synchronize();
+  EXPECT_EQ(ran, 0);
+  s->launch(counts, {}, {});
+  s->synchronize();
+  EXPECT_EQ(ran, 1);
+}
+
+TEST_P(RecordingTest, AReplayAfterFailedWorkIsSkipped) {
+  const FailingKernel fails(ErrorCode::device, "broken kernel");
+  int ran = 0;
+  const TestKernel counts([&](auto, std::byte*) { ++ran; });
+  auto s = stream();
+  EventRef done = device->make_event();
+  const auto recording = s->make_recording([&] { s->launch(counts, {}, {}); });
+  s->launch(fails, {}, {});
+  s->replay(*recording);
+  s->record(*done);
+  EXPECT_EQ(code_of([&] { done->wait(); }), ErrorCode::device);
+  EXPECT_EQ(ran, 0);
+  s->replay(*recording);
+  s->synchronize();
+  EXPECT_EQ(ran, 1);
+}
+
+TEST_P(DeviceTest, CanRecordSaysTheTruth) {
+  auto s = stream();
+  const auto record = [&] { static_cast<void>(s->make_recording([] {})); };
+  if (device->can_record())
+    EXPECT_NO_THROW(record());
+  else
+    EXPECT_EQ(code_of(record), ErrorCode::unsupported);
+}
+
+std::vector<Case> cases(bool only_recording) {
   std::vector<Case> all;
   for (const Kind& kind : devices())
-    for (bool inline_execution : {true, false}) all.push_back({kind, inline_execution});
+    for (bool inline_execution : {true, false}) {
+      if (inline_execution && kind.name.ends_with("cuda")) continue;  // all its streams are asynchronous
+      if (!only_recording || kind.make()->can_record()) all.push_back({kind, inline_execution});
+    }
   return all;
 }
-INSTANTIATE_TEST_SUITE_P(Every, DeviceTest, testing::ValuesIn(cases()), [](const auto& info) {
+std::string name_of(const testing::TestParamInfo<Case>& info) {
   return info.param.kind.name + (info.param.inline_execution ? "_inline" : "_worker");
-});
+}
+INSTANTIATE_TEST_SUITE_P(Every, DeviceTest, testing::ValuesIn(cases(false)), name_of);
+INSTANTIATE_TEST_SUITE_P(Every, RecordingTest, testing::ValuesIn(cases(true)), name_of);
 
 TEST(HostDevice, KeepsToItsBudget) {
   DeviceRef device = make_host_device({.kind = "cpu", .model = "", .threads = 1, .budget_bytes = 1000});

@@ -18,7 +18,15 @@ import onnx
 from onnx import TensorProto, TypeProto, ValueInfoProto, helper, numpy_helper
 
 STANDARD_RTOL, STANDARD_ATOL = 1e-3, 1e-7
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
+
+# Relative tolerances of cases whose own one is too narrow, with the reason.
+TOLERANCES = {
+    # onnx's reference rounds to float16 inside Softmax: after exp, each addition and the division. One
+    # rounding at its end is nearer to the result in double (0.46919: we give 0.46899, the case expects
+    # 0.46948), but two units in the last place away, and the case allows 1.9 of them.
+    "test_attention_4d_causal_fp16_expanded": 2e-3,
+}
 
 # Element types between which tests must pass; everything else waits for a later release.
 SUPPORTED = {
@@ -65,8 +73,9 @@ def _write_case(case: TestCase, folder: Path) -> None:
     if model is None or not case.data_sets:
         raise ValueError(f"node test {case.name} has no model or no data")
     (folder / "model.onnx").write_bytes(model.SerializeToString())
-    if (case.rtol, case.atol) != (STANDARD_RTOL, STANDARD_ATOL):
-        (folder / "tol.json").write_text(json.dumps({"rtol": case.rtol, "atol": case.atol}))
+    rtol = TOLERANCES.get(case.name, case.rtol)
+    if (rtol, case.atol) != (STANDARD_RTOL, STANDARD_ATOL):
+        (folder / "tol.json").write_text(json.dumps({"rtol": rtol, "atol": case.atol}))
     inputs, outputs = case.data_sets[0]
     _write_values(data, "input", list(model.graph.input), list(inputs))
     _write_values(data, "output", list(model.graph.output), list(outputs))

@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 HEADER = """\
-# Node tests of ONNX that do not pass yet, with the reason: `name-or-glob: reason`.
+# Node tests of ONNX that do not pass yet, with the reason: `name-or-glob: reason`. An element type or a
+# kind of value that a model has and headrace lacks comes first.
 # A test listed here that passes fails the run. Rewrite with: tests/onnx/node_tests.py --update
 """
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections import Counter
 from fnmatch import fnmatchcase
@@ -23,15 +24,23 @@ from expectations import Expectations
 HERE = Path(__file__).resolve().parent
 SHOWN = 60
 
+# Of messages: what a reason leaves out (the folder is the test's name), and how it names a node.
+UNSUPPORTED = re.compile(r"\d+ unsupported operators?:")
+CONTEXT = re.compile(r" while importing \S+")
+NODE = re.compile(r"node (?:making )?'[^']*' \((\w+)(?:, opset \d+)?\)")
+
 
 def _reason(folder: Path, result: batch.Result) -> str:
     scope = cases.out_of_scope(folder)
     if scope:
         return scope
-    text = " ".join(result.message.split()) or "no message"
-    text = text.replace(str(folder), folder.name)
-    prefix = "crash, " if result.status == "crash" else ""
-    return prefix + (text if len(text) <= 160 else text[:157] + "...")
+    lines = result.message.strip().splitlines() or ["no message"]
+    operators = re.findall(r"([\w.]+) \(\d+ nodes?, first ", lines[0]) if UNSUPPORTED.match(lines[0]) else []
+    if operators:
+        return f"unsupported operator{'s' if len(operators) > 1 else ''} {', '.join(operators)}"
+    text = CONTEXT.sub("", lines[0])
+    text = NODE.sub(r"\1", text)
+    return ("crash, " if result.status == "crash" else "") + " ".join(text.split())
 
 
 def _show(title: str, lines: list[str]) -> None:

@@ -3,13 +3,17 @@
 //
 // Sources are seeded random numbers; destinations, gaps between their elements, the bytes around them and
 // workspaces are poisoned before. Weights are tried as they are and packed, where the tactic packs.
+// Everything goes through the Device: uploaded, launched, downloaded. The lines run twice: on the backends of
+// the host, and on cuda where there is a GPU.
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <random>
 
 #include <gtest/gtest.h>
 
+#include "device/test_kernels.h"
 #include "ops/problem_line.h"
 
 namespace headrace::test {
@@ -18,57 +22,92 @@ namespace {
 constexpr std::byte kPoison{0xC5};
 constexpr std::size_t kGuard = 256;
 
-const std::vector<Backend>& backends() {
-  static const std::vector<Backend> all = [] {
-    std::vector<Backend> list;
-    list.push_back(make_reference_backend());
-    list.push_back(make_cpu_backend());
-    return list;
-  }();
-  return all;
+/// A backend with its device, and a stream to run on.
+struct Machine {
+  Backend backend;
+  DeviceRef device;
+  std::unique_ptr<Stream> stream;
+
+  explicit Machine(Backend b)
+      : backend(std::move(b)),
+        device(backend.make_device(backend.name)),
+        stream(device->make_stream({.name = "ops", .inline_execution = true, .threads = 2})) {}
+};
+
+/// The backends of a group of tests: "host" or "cuda".
+const std::vector<std::unique_ptr<Machine>>& machines(const std::string& group) {
+  static std::map<std::string, std::vector<std::unique_ptr<Machine>>> all;
+  auto& list = all[group];
+  if (!list.empty()) return list;
+  if (group == "host") {
+    list.push_back(std::make_unique<Machine>(make_reference_backend()));
+    list.push_back(std::make_unique<Machine>(make_cpu_backend()));
+  }
+#ifdef HEADRACE_CUDA
+  if (group == "cuda") list.push_back(std::make_unique<Machine>(make_cuda_backend()));
+#endif
+  return list;
 }
 
-/// Poisoned bytes with room around `size` of them, 64-byte aligned.
+/// f(byte offset) of each element, in row-major order.
+template <class F>
+void for_each(const TensorDesc& desc, F&& f) {
+  std::vector<std::int64_t> index(desc.shape.size(), 0);
+  for (std::int64_t count = desc.elements(); count > 0; --count) {
+    std::int64_t offset = 0;
+    for (std::size_t i = 0; i < index.size(); ++i) offset += index[i] * desc.strides[i];
+    f(static_cast<std::size_t>(offset) * size_bytes(desc.dtype));
+    for (std::size_t axis = index.size(); axis-- > 0;) {
+      if (++index[axis] < desc.shape[axis]) break;
+      index[axis] = 0;
+    }
+  }
+}
+
+/// Memory of a device, `size` bytes with room around them, and its poisoned image on the host. Of a large
+/// workspace only the room has an image.
 class Region {
  public:
-  explicit Region(std::size_t size) : bytes_(size + 2 * kGuard + 64, kPoison), size_(size) {
-    const auto address = reinterpret_cast<std::uintptr_t>(bytes_.data()) + kGuard;
-    begin_ = kGuard + (64 - address % 64) % 64;
+  Region(Machine& machine, std::size_t size, bool workspace = false)
+      : machine_(machine),
+        size_(size),
+        imaged_(workspace && size > kLargeWorkspace ? 0 : size),
+        memory_(machine.device->allocate(size + 2 * kGuard, MemoryKind::device, MemoryUse::activations)),
+        image_(machine.device->allocate(imaged_ + 2 * kGuard, MemoryKind::pinned, MemoryUse::io)) {
+    std::memset(image_->host_data(), static_cast<int>(kPoison), image_->size_bytes());
   }
-  std::byte* data() { return bytes_.data() + begin_; }
-  /// Whether only elements of `desc` may have changed.
+  std::byte* data() { return image_->host_data() + kGuard; }
+  Operand operand(Access access) { return {memory_.get(), kGuard, size_, access}; }
+  void upload() {
+    machine_.stream->copy(front(*memory_), front(*image_));
+    machine_.stream->copy(back(*memory_), back(*image_));
+  }
+  void download() {
+    machine_.stream->copy(front(*image_), front(*memory_));
+    machine_.stream->copy(back(*image_), back(*memory_));
+  }
+  /// Whether only elements of `desc` (any byte, when that is null) may have changed.
   bool outside_is_intact(const TensorDesc* desc) const {
-    std::vector<bool> mine(bytes_.size(), false);
-    if (!desc) {
-      std::fill_n(mine.begin() + static_cast<std::ptrdiff_t>(begin_), size_, true);
-    } else {
+    std::vector<bool> mine(image_->size_bytes(), false);
+    if (!desc)
+      std::fill_n(mine.begin() + kGuard, imaged_, true);
+    else
       for_each(*desc, [&](std::size_t offset) {
-        std::fill_n(mine.begin() + static_cast<std::ptrdiff_t>(begin_ + offset), size_bytes(desc->dtype),
+        std::fill_n(mine.begin() + static_cast<std::ptrdiff_t>(kGuard + offset), size_bytes(desc->dtype),
                     true);
       });
-    }
-    for (std::size_t i = 0; i < bytes_.size(); ++i)
-      if (!mine[i] && bytes_[i] != kPoison) return false;
+    for (std::size_t i = 0; i < mine.size(); ++i)
+      if (!mine[i] && image_->host_data()[i] != kPoison) return false;
     return true;
-  }
-  /// f(byte offset) of each element, in row-major order.
-  template <class F>
-  static void for_each(const TensorDesc& desc, F&& f) {
-    std::vector<std::int64_t> index(desc.shape.size(), 0);
-    for (std::int64_t count = desc.elements(); count > 0; --count) {
-      std::int64_t offset = 0;
-      for (std::size_t i = 0; i < index.size(); ++i) offset += index[i] * desc.strides[i];
-      f(static_cast<std::size_t>(offset) * size_bytes(desc.dtype));
-      for (std::size_t axis = index.size(); axis-- > 0;) {
-        if (++index[axis] < desc.shape[axis]) break;
-        index[axis] = 0;
-      }
-    }
   }
 
  private:
-  std::vector<std::byte> bytes_;
-  std::size_t size_, begin_ = 0;
+  static constexpr std::size_t kLargeWorkspace = std::size_t{1} << 20;
+  Operand front(Buffer& b) const { return {&b, 0, kGuard + imaged_, Access::write}; }
+  Operand back(Buffer& b) const { return {&b, b.size_bytes() - kGuard, kGuard, Access::write}; }
+  Machine& machine_;
+  std::size_t size_, imaged_;
+  BufferRef memory_, image_;
 };
 
 HostTensor random_source(const TensorDesc& desc, const ProblemLine& line, std::uint64_t seed) {
@@ -93,7 +132,7 @@ HostTensor random_source(const TensorDesc& desc, const ProblemLine& line, std::u
 
 void scatter(const HostTensor& tensor, const TensorDesc& desc, std::byte* to) {
   const std::byte* from = tensor.bytes().data();
-  Region::for_each(desc, [&](std::size_t offset) {
+  for_each(desc, [&](std::size_t offset) {
     std::memcpy(to + offset, from, size_bytes(desc.dtype));
     from += size_bytes(desc.dtype);
   });
@@ -101,7 +140,7 @@ void scatter(const HostTensor& tensor, const TensorDesc& desc, std::byte* to) {
 HostTensor collect(const TensorDesc& desc, const std::byte* data) {
   HostTensor tensor(desc.dtype, desc.shape);
   std::byte* to = tensor.mutable_bytes().data();
-  Region::for_each(desc, [&](std::size_t offset) {
+  for_each(desc, [&](std::size_t offset) {
     std::memcpy(to, data + offset, size_bytes(desc.dtype));
     to += size_bytes(desc.dtype);
   });
@@ -135,45 +174,73 @@ struct Trial {
   std::vector<HostTensor> sources, expected;
 
   /// Runs the kernel of `problem`, whose source i may be `packed[i]` bytes instead.
-  void run(const Tactic& tactic, const Problem& problem, const Choice& choice,
+  void run(Machine& machine, const Tactic& tactic, const Problem& problem, const Choice& choice,
            const std::vector<std::optional<Packed>>& packed) const {
     const auto kernel = tactic.make(problem, choice);
     std::vector<Region> regions;
     regions.reserve(problem.srcs.size() + problem.dsts.size() + 1);
-    std::vector<std::byte*> data;
+    std::vector<Operand> operands;
     for (std::size_t i = 0; i < problem.srcs.size(); ++i) {
-      regions.emplace_back(packed[i] ? packed[i]->bytes.size() : problem.srcs[i].span_bytes());
-      data.push_back(regions.back().data());
+      Region& region =
+          regions.emplace_back(machine, packed[i] ? packed[i]->bytes.size() : problem.srcs[i].span_bytes());
       if (packed[i])
-        std::memcpy(data.back(), packed[i]->bytes.data(), packed[i]->bytes.size());
+        std::memcpy(region.data(), packed[i]->bytes.data(), packed[i]->bytes.size());
       else
-        scatter(sources[i], problem.srcs[i], data.back());
+        scatter(sources[i], problem.srcs[i], region.data());
+      operands.push_back(region.operand(Access::read));
     }
-    for (const TensorDesc& dst : problem.dsts) {
-      regions.emplace_back(dst.span_bytes());
-      data.push_back(regions.back().data());
-    }
-    Region& workspace = regions.emplace_back(kernel->workspace_bytes());
-    kernel->launch(nullptr, data, workspace.data());
+    for (const TensorDesc& dst : problem.dsts)
+      operands.push_back(regions.emplace_back(machine, dst.span_bytes()).operand(Access::write));
+    Region& workspace = regions.emplace_back(machine, kernel->workspace_bytes(), true);
+    for (Region& region : regions) region.upload();
+    machine.stream->launch(*kernel, operands, workspace.operand(Access::write));
+    for (Region& region : regions) region.download();
+    machine.stream->synchronize();
     EXPECT_TRUE(workspace.outside_is_intact(nullptr))
         << "it wrote outside its workspace of " << kernel->workspace_bytes();
     for (std::size_t i = 0; i < problem.dsts.size(); ++i) {
-      const std::size_t at = problem.srcs.size() + i;
-      EXPECT_TRUE(regions[at].outside_is_intact(&problem.dsts[i])) << "it wrote outside destination " << i;
-      EXPECT_EQ(difference(collect(problem.dsts[i], data[at]), expected[i], line.tolerance), "")
+      Region& region = regions[problem.srcs.size() + i];
+      EXPECT_TRUE(region.outside_is_intact(&problem.dsts[i])) << "it wrote outside destination " << i;
+      EXPECT_EQ(difference(collect(problem.dsts[i], region.data()), expected[i], line.tolerance), "")
           << "destination " << i;
     }
     for (std::size_t i = 0; i < problem.srcs.size(); ++i) {
       if (packed[i]) continue;
-      EXPECT_EQ(collect(problem.srcs[i], data[i]), sources[i]) << "it changed source " << i;
+      EXPECT_EQ(collect(problem.srcs[i], regions[i].data()), sources[i]) << "it changed source " << i;
     }
   }
 };
 
-class Ops : public testing::TestWithParam<ProblemLine> {};
+/// All, or the first and a sample of the rest where a library offers very many.
+std::vector<Choice> some_of(std::vector<Choice> choices) {
+  constexpr std::size_t kFirst = 8, kMost = 20;
+  if (choices.size() <= kMost) return choices;
+  std::vector<Choice> some(choices.begin(), choices.begin() + kFirst);
+  for (std::size_t i = kFirst; i < kMost; ++i)
+    some.push_back(choices[kFirst + (i - kFirst) * (choices.size() - kFirst) / (kMost - kFirst)]);
+  return some;
+}
+
+struct Case {
+  ProblemLine line;
+  std::string group;
+  friend void PrintTo(const Case& c, std::ostream* out) { *out << c.line.text; }
+};
+
+/// Says at the end how often each tactic ran.
+class Tally final : public testing::Environment {
+ public:
+  std::map<std::string, int> runs;
+  void TearDown() override {
+    for (const auto& [tactic, count] : runs) std::printf("%5d runs of %s\n", count, tactic.c_str());
+  }
+};
+Tally& tally = *static_cast<Tally*>(testing::AddGlobalTestEnvironment(new Tally));
+
+class Ops : public testing::TestWithParam<Case> {};
 
 TEST_P(Ops, EveryTacticAgreesWithTheReference) {
-  const ProblemLine& line = GetParam();
+  const ProblemLine& line = GetParam().line;
   SCOPED_TRACE(line.file + ":" + std::to_string(line.line) + ": " + line.text);
   Trial trial{line, {}, {}};
   std::vector<const HostTensor*> pointers;
@@ -184,10 +251,12 @@ TEST_P(Ops, EveryTacticAgreesWithTheReference) {
   trial.expected = evaluate_reference(line.problem.op, pointers);
 
   int ran = 0;
-  bool expected_ran = line.expect.empty();
+  const bool on_host = GetParam().group == "host", wants_cuda = line.expect.starts_with("cuda");
+  bool expected_ran = line.expect.empty() || wants_cuda == on_host;
   std::string refusals;
-  for (const Backend& backend : backends())
-    for (const auto& tactic : backend.tactics) {
+  for (const auto& machine : machines(GetParam().group)) {
+    const auto inside = machine->device->enter();
+    for (const auto& tactic : machine->backend.tactics) {
       Problem problem = line.problem;
       problem.threads = 2;
       if (const auto refusal = tactic->refuses(problem)) {
@@ -200,10 +269,11 @@ TEST_P(Ops, EveryTacticAgreesWithTheReference) {
       expected_ran |= std::string_view(tactic->id()).starts_with(line.expect);
       const std::vector<Choice> choices = tactic->candidates(problem);
       ASSERT_FALSE(choices.empty()) << tactic->id();
-      for (const Choice& choice : choices) {
+      for (const Choice& choice : some_of(choices)) {
         SCOPED_TRACE(std::string(tactic->id()) + " '" + choice + "'");
         std::vector<std::optional<Packed>> packed(problem.srcs.size());
-        trial.run(*tactic, problem, choice, packed);
+        ++tally.runs[std::string(tactic->id())];
+        trial.run(*machine, *tactic, problem, choice, packed);
         Problem with_packed = problem;
         bool any = false;
         for (std::size_t i = 1; i < problem.srcs.size(); ++i) {
@@ -217,17 +287,21 @@ TEST_P(Ops, EveryTacticAgreesWithTheReference) {
         if (!any) continue;
         SCOPED_TRACE("packed");
         ASSERT_FALSE(tactic->refuses(with_packed)) << tactic->refuses(with_packed)->reason;
-        trial.run(*tactic, with_packed, choice, packed);
+        trial.run(*machine, *tactic, with_packed, choice, packed);
       }
     }
-  EXPECT_GE(ran, 1);
+  }
 #ifndef HEADRACE_ONEDNN
   const Op& op = line.problem.op;  // this build has no tactics but the reference for these
   if (std::holds_alternative<Conv>(op) || std::holds_alternative<ConvTranspose>(op) ||
       std::holds_alternative<MatMul>(op))
-    return;
+    expected_ran |= on_host;
 #endif
   EXPECT_TRUE(expected_ran) << "no tactic '" << line.expect << "...' took it:" << refusals;
+  if (on_host)
+    EXPECT_GE(ran, 1);
+  else if (ran == 0)
+    GTEST_SKIP() << "no tactic of " << GetParam().group << " takes it:" << refusals;
 }
 
 std::vector<ProblemLine> all_lines() {
@@ -241,12 +315,22 @@ std::vector<ProblemLine> all_lines() {
     for (ProblemLine& line : read_problem_lines(path)) lines.push_back(std::move(line));
   return lines;
 }
-INSTANTIATE_TEST_SUITE_P(Lines, Ops, testing::ValuesIn(all_lines()), [](const auto& info) {
-  return info.param.file.substr(0, info.param.file.find('.')) + "_" + std::to_string(info.param.line);
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const std::string group : {"host", "cuda"})
+    if (group == "host" || has_cuda())
+      for (const ProblemLine& line : all_lines()) all.push_back({line, group});
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Lines, Ops, testing::ValuesIn(cases()), [](const auto& info) {
+  const ProblemLine& line = info.param.line;
+  return info.param.group + "_" + line.file.substr(0, line.file.find('.')) + "_" + std::to_string(line.line);
 });
 
+TEST(GpuOps, JoinTheLines) {
+  std::string why;
+  if (!has_cuda(&why)) GTEST_SKIP() << all_lines().size() << " lines were not run on cuda: " << why;
+}
+
 }  // namespace
-
-void PrintTo(const ProblemLine& line, std::ostream* out) { *out << line.text; }
-
 }  // namespace headrace::test

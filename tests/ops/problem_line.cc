@@ -29,9 +29,19 @@ TensorDesc with_gap(TensorDesc desc) {
   return desc;
 }
 
+/// A channels_last window of a tensor with 8 more channels, as Concat's sources and Slice's results are.
+TensorDesc with_more_channels(TensorDesc desc) {
+  Shape wide = desc.shape;
+  wide.at(1) += 8;
+  desc = TensorDesc::dense(desc.dtype, desc.shape, Layout::channels_last);
+  desc.strides = dense_strides(wide, Layout::channels_last);
+  return desc;
+}
+
 TensorDesc with_suffix(TensorDesc desc, const std::string& suffix) {
   if (suffix == "nhwc") return TensorDesc::dense(desc.dtype, desc.shape, Layout::channels_last);
   if (suffix == "gap") return with_gap(desc);
+  if (suffix == "wide") return with_more_channels(desc);
   if (!suffix.empty()) throw Error(ErrorCode::invalid_argument, "unknown suffix '" + suffix + "'");
   return desc;
 }

@@ -11,11 +11,11 @@ std::shared_ptr<std::vector<std::byte>> aligned(const std::vector<std::byte>& b)
   return std::make_shared<std::vector<std::byte>>(b);
 }
 
-TEST(PlanMutation, FiveThousandChangedFiles) {
-  const auto good = write_plan(test::compile_small());
+/// How many of `count` damaged copies ran all the same.
+int run_changed_files(const std::vector<std::byte>& good, int count) {
   std::mt19937 random(1);
   int ran = 0;
-  for (int i = 0; i < 5000; ++i) {
+  for (int i = 0; i < count; ++i) {
     auto bytes = aligned(good);
     const int changes = 1 + static_cast<int>(random() % 3);
     for (int c = 0; c < changes; ++c) {
@@ -36,7 +36,20 @@ TEST(PlanMutation, FiveThousandChangedFiles) {
     } catch (const Error&) {
     }
   }
-  EXPECT_GT(ran, 100);  // many changes are harmless (names, times): the test does reach execution
+  return ran;
+}
+
+// Many changes are harmless (names, times): the tests do reach execution.
+TEST(PlanMutation, FiveThousandChangedFiles) {
+  EXPECT_GT(run_changed_files(write_plan(test::compile_small()), 5000), 100);
+}
+TEST(PlanMutation, FiveThousandChangedFilesWithRunTimeScales) {
+  compiler::Options options;
+  options.device = "reference";
+  options.opt_level = 0;
+  const Plan plan = compiler::compile(test::scaled_graph(), test::reference_registry(), options);
+  ASSERT_EQ(plan.shapes.conditions().size(), 1u);
+  EXPECT_GT(run_changed_files(write_plan(plan), 5000), 100);
 }
 
 /// One random change of the plan's content: far more of these reach the runtime than changed bytes do.

@@ -22,7 +22,7 @@ inline std::vector<HostTensor> run_graph(const Graph& graph, const Tensors& inpu
     const SymbolSource& source = s.sources.front();
     const HostTensor& t = input(static_cast<std::size_t>(source.input));
     symbols.push_back(source.kind == SymbolSource::dim ? t.shape()[static_cast<std::size_t>(source.index)]
-                                                       : t.at_int(source.index));
+                                                       : read_symbol(t, source));
   }
   const auto values = graph.shapes().evaluate(symbols);
   std::map<ValueId, HostTensor> tensors;
@@ -48,10 +48,7 @@ inline std::vector<HostTensor> run_context(runtime::Context& context, const Tens
   const runtime::Engine& engine = context.engine();
   ShapeMap shapes;
   for (const auto& [name, t] : inputs) shapes[name] = t.shape();
-  Tensors values;
-  for (const auto& [name, t] : inputs)
-    if (is_int(t.dtype())) values.emplace(name, t);
-  const runtime::Prepared& prepared = context.prepare(shapes, values);
+  const runtime::Prepared& prepared = context.prepare(shapes, inputs);
   const auto stream = engine.device().make_stream({.name = "test", .inline_execution = true, .threads = 1});
   const auto done = engine.device().make_event();
   for (std::size_t i = 0; i < prepared.inputs.size(); ++i) {

@@ -34,7 +34,7 @@ std::vector<Op> one_of_each() {
                  ResizeCoord::align_corners,
                  ResizeNearest::ceil,
                  two,
-                 {1, 2},
+                 {1, Real::of_bits(Dim::of_expr(2))},
                  {0, 0, 1, 1},
                  -0.5,
                  3,
@@ -127,6 +127,10 @@ TEST(OpRecord, RandomDamageNeverCrashes) {
 
 TEST(OpRecord, ResolveNeedsTheExpression) {
   EXPECT_TRUE(resolve(Reshape{{Dim::of_expr(1), 4}}, std::vector<std::int64_t>{7, 9}) == Op(Reshape{{9, 4}}));
+  Resize resize{.sizes = {4}, .scales = {Real::of_bits(Dim::of_expr(1))}};
+  const Op resolved = resolve(resize, std::vector<std::int64_t>{7, to_bits(1.5)});
+  EXPECT_EQ(std::get<Resize>(resolved).scales, Reals{1.5});
+  EXPECT_THROW(resolve(resize, std::vector<std::int64_t>{7}), Error);
   EXPECT_THROW(resolve(Reshape{{Dim::of_expr(2)}}, std::vector<std::int64_t>{7, 9}), Error);
 }
 

@@ -1,3 +1,6 @@
+#include <cmath>
+#include <limits>
+
 #include <gtest/gtest.h>
 
 #include <headrace/error.h>
@@ -95,6 +98,81 @@ TEST_F(ShapeProgramTest, EvaluationRefusesOverflowAndDivisionByZero) {
   ShapeProgram q;
   q.floor_div(7, q.symbol("k", {SymbolSource::value, 0, 0}));
   EXPECT_THROW(static_cast<void>(q.evaluate(std::vector<std::int64_t>{0})), Error);
+}
+
+TEST_F(ShapeProgramTest, RealsTakePartAsBitsOrFixed) {
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::nan("");
+  const Real r = Real::of_bits(v);
+  const auto value = [&](Dim d, double x) {
+    return resolve(d, p.evaluate(std::vector<std::int64_t>{10, 1, to_bits(x)}));
+  };
+  const auto with = [&](Dim d, double x) {
+    try {
+      return value(d, x);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::invalid_argument);
+      return std::int64_t{-1};
+    }
+  };
+  const Dim fixed = p.to_fixed(r), bits = p.to_real(fixed, kFixedOne).bits(), half = p.to_real(n, 4).bits();
+  EXPECT_EQ(from_bits(value(bits, -1.5)), -1.5);
+  EXPECT_EQ(from_bits(value(half, 0)), 2.5);
+  EXPECT_EQ(value(fixed, -1.5), -kFixedOne * 3 / 2);
+  EXPECT_EQ(p.scale(n, 1.0), n);
+  EXPECT_EQ(p.scale(10, 0.7f), Dim(7));
+  EXPECT_EQ(p.range_count(0, 1, 0.1), Dim(10));
+  EXPECT_EQ(p.to_string(p.range_count(0.5, r, 1)), "range_count(real(0.5), v, real(1))");
+  for (const double x : {0x1p31, -1e300, inf, nan}) EXPECT_EQ(with(fixed, x), -1) << x;
+  const Dim scaled = p.scale(n, r);
+  for (const auto& [x, size] : {std::pair{0.7, 7},
+                                {static_cast<double>(0.7f), 7},
+                                {0.35, 3},
+                                {1e-300, 0},
+                                {0.0, -1},
+                                {-1.0, -1},
+                                {inf, -1},
+                                {nan, -1},
+                                {1e300, -1}})
+    EXPECT_EQ(with(scaled, x), size) << x;
+}
+
+TEST(ShapeRange, CountsAreThoseOfDoubles) {
+  ShapeProgram s;
+  const auto count = [&](double start, double limit, double delta) {
+    return s.range_count(start, limit, delta).value;
+  };
+  EXPECT_EQ(count(0, 1, static_cast<double>(0.001f)), 1000);
+  EXPECT_EQ(count(0, 1, static_cast<double>(1e-5f)), 100001);  // 1e-5f is a little less than 1e-5
+  EXPECT_EQ(count(0, 7, static_cast<double>(0.7f)), 11);
+  EXPECT_EQ(count(0, 0.6, 0.2), 3);
+  EXPECT_EQ(count(5, 0, -2), 3);
+  EXPECT_EQ(count(5, 0, 2), 0);
+  EXPECT_THROW(count(0, 1, 0), Error);
+  EXPECT_THROW(count(0, std::nan(""), 1), Error);
+  EXPECT_THROW(count(0, 1e300, 1e-300), Error);
+}
+
+TEST_F(ShapeProgramTest, ConditionsAreCheckedAndSayWhy) {
+  const auto why = [&](std::int64_t value) {
+    try {
+      static_cast<void>(p.evaluate(std::vector<std::int64_t>{1, 1, value}));
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::invalid_argument);
+      return e.message();
+    }
+    return std::string();
+  };
+  p.require(p.sub(1, p.eq(v, 0)), "the step is 0");
+  p.floor_div(n, v);
+  p.require(p.lt(v, 9), "the step is large");
+  p.require(1, "never");
+  EXPECT_EQ(p.conditions().size(), 2u);
+  EXPECT_EQ(why(3), "");
+  EXPECT_EQ(why(0), "the step is 0") << "it comes before the division by 0 that it explains";
+  EXPECT_EQ(why(9), "the step is large");
+  EXPECT_THROW(p.require(0, "always"), Error);
+  EXPECT_EQ(ShapeProgram::from_data(p.symbols(), p.exprs(), p.conditions()), p);
+  EXPECT_THROW(ShapeProgram::from_data(p.symbols(), p.exprs(), {{Dim::of_expr(99), "x"}}), Error);
 }
 
 TEST_F(ShapeProgramTest, Text) {

@@ -32,6 +32,19 @@ TEST(GraphText, RoundTrip) {
   EXPECT_EQ(graph.metadata.at("producer"), "a \"test\"");
 }
 
+TEST(GraphText, RunTimeRealsRoundTrip) {
+  const char* text = R"TEXT(symbol "s[0]" real(1, 0)
+%0 = input "x" f32[8]
+%1 = input "s" f32[1]
+%2 = Resize(sizes=[scale(8, 's[0]')], scales=[real('s[0]')], roi=[0, 0.5]) %0 : f32[(scale(8, 's[0]'))]
+output "y" %2
+require "the scale must be positive" lt(0, 's[0]')
+)TEXT";
+  const Graph graph = parse_graph(text);
+  EXPECT_EQ(print(graph), text);
+  EXPECT_EQ(graph.shapes().conditions().size(), 1u);
+}
+
 TEST(GraphText, ErrorsNameTheLine) {
   const auto message = [](const char* text) {
     try {

@@ -12,6 +12,7 @@ Backend make_cpu_backend() {
   backend.make_device = [](std::string_view) -> DeviceRef {
     return make_host_device({.kind = "cpu", .model = cpu::model_name()});
   };
+  backend.list_devices = [] { return std::vector<DeviceListing>{{"cpu", cpu::model_name(), "", {}}}; };
 #define X(factory) backend.tactics.push_back(cpu::make_##factory());
 #include "backends/cpu/tactics.inc"
 #undef X

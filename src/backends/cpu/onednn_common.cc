@@ -71,7 +71,7 @@ std::string format_of(const memory::desc& md) {
 
 std::size_t packed_size(const memory::dims& dims, const std::string& name) {
   const memory::desc md = md_of_format(dims, name);
-  return md.get(true) ? md.get_size() : SIZE_MAX;
+  return md.is_zero() ? SIZE_MAX : md.get_size();
 }
 
 namespace {
@@ -132,6 +132,13 @@ std::optional<Refusal> refuse_posts(const Problem& problem, const std::vector<Po
     }
   }
   return std::nullopt;
+}
+
+bool posts_keep_nan(const std::vector<Post>& posts) {
+  return std::all_of(posts.begin(), posts.end(), [](const Post& post) {
+    return post.op == PwOp::add || post.op == PwOp::sub || post.op == PwOp::mul || post.op == PwOp::div ||
+           post.op == PwOp::leaky_relu;
+  });
 }
 
 void append_posts(dnnl::post_ops& ops, std::vector<OnednnArg>& args, const Problem& problem,

@@ -56,6 +56,9 @@ struct OnednnArg {
 inline constexpr int kWorkspace = -1;
 
 /// Appends post-ops and their arguments. View: how a binary operand is described (default: by rank of dst).
+/// Whether a NaN survives these steps in oneDNN, whose max, min and clip drop it.
+bool posts_keep_nan(const std::vector<Post>& posts);
+
 void append_posts(dnnl::post_ops& ops, std::vector<OnednnArg>& args, const Problem& problem,
                   const std::vector<Post>& posts, std::size_t first,
                   const std::function<dnnl::memory::desc(const TensorDesc&)>& view);

@@ -13,23 +13,25 @@ namespace headrace::cpu {
 inline double resize_coordinate(const Resize& op, std::size_t axis, std::int64_t i, std::int64_t in,
                                 std::int64_t out) {
   const double factor =
-      op.scales.empty() ? static_cast<double>(out) / static_cast<double>(in) : op.scales[axis];
+      op.scales.empty() ? static_cast<double>(out) / static_cast<double>(in) : op.scales[axis].value;
   const double x = static_cast<double>(i), n_in = static_cast<double>(in), n_out = static_cast<double>(out);
+  const double width =
+      op.scales.empty() ? n_out : factor * n_in;  // before it was rounded to `out`; what ONNX's formulas take
   switch (op.coord) {
     case ResizeCoord::half_pixel: return (x + 0.5) / factor - 0.5;
     case ResizeCoord::half_pixel_symmetric: {
-      const double adjustment = n_out / (factor * n_in);
+      const double adjustment = n_out / width;
       return n_in / 2 * (1 - adjustment) + (x + 0.5) / factor - 0.5;
     }
-    case ResizeCoord::pytorch_half_pixel: return out > 1 ? (x + 0.5) / factor - 0.5 : 0;
-    case ResizeCoord::align_corners: return out > 1 ? x * (n_in - 1) / (n_out - 1) : 0;
+    case ResizeCoord::pytorch_half_pixel: return width == 1 ? -0.5 : (x + 0.5) / factor - 0.5;
+    case ResizeCoord::align_corners: return width == 1 || out == 1 ? 0 : x * (n_in - 1) / (width - 1);
     default: return x / factor;
   }
 }
 
 /// True when the axis is copied as it is.
 inline bool resize_is_identity(const Resize& op, std::size_t axis, std::int64_t in, std::int64_t out) {
-  return in == out && (op.scales.empty() || op.scales[axis] == 1) &&
+  return in == out && (op.scales.empty() || op.scales[axis] == Real(1)) &&
          op.coord != ResizeCoord::tf_crop_and_resize;
 }
 
@@ -43,7 +45,7 @@ inline std::int64_t resize_nearest(const Resize& op, std::size_t axis, std::int6
     case ResizeNearest::floor: r = std::floor(x); break;
     case ResizeNearest::ceil: r = std::ceil(x); break;
   }
-  return std::clamp<std::int64_t>(static_cast<std::int64_t>(r), 0, in - 1);
+  return static_cast<std::int64_t>(std::clamp<double>(r, 0, static_cast<double>(in - 1)));
 }
 
 }  // namespace headrace::cpu

@@ -111,6 +111,9 @@ Backend make_reference_backend() {
   Backend backend;
   backend.name = "reference";
   backend.make_device = [](std::string_view) { return make_host_device(HostDeviceOptions{}); };
+  backend.list_devices = [] {
+    return std::vector<DeviceListing>{{"reference", "plain loops, the oracle of all tests", "", {}}};
+  };
 #define REFERENCE_TACTIC(Type, id) \
   backend.tactics.push_back(std::make_unique<reference::ReferenceTactic<Type>>(id));
 #include "backends/reference/tactics.inc"

@@ -11,6 +11,8 @@ namespace headrace::reference {
 
 namespace {
 
+constexpr double kFar = 0x1p50;
+
 struct AxisTable {
   std::int64_t in = 0, out = 0, taps = 0;
   std::vector<std::int64_t> index;  ///< [out][taps]
@@ -21,8 +23,8 @@ struct AxisTable {
 
 double coordinate(const Resize& op, std::size_t axis, std::int64_t x, std::int64_t in, std::int64_t out,
                   double scale) {
-  const double width = scale * static_cast<double>(in), i = static_cast<double>(x),
-               last = static_cast<double>(in - 1);
+  const double width = op.scales.empty() ? static_cast<double>(out) : scale * static_cast<double>(in);
+  const double i = static_cast<double>(x), last = static_cast<double>(in - 1);
   switch (op.coord) {
     case ResizeCoord::align_corners: return width == 1 || out == 1 ? 0 : i * last / (width - 1);
     case ResizeCoord::asymmetric: return i / scale;
@@ -34,7 +36,8 @@ double coordinate(const Resize& op, std::size_t axis, std::int64_t x, std::int64
     }
     case ResizeCoord::tf_crop_and_resize: {
       const std::size_t rank = op.roi.size() / 2;
-      const double begin = op.roi.empty() ? 0 : op.roi[axis], end = op.roi.empty() ? 1 : op.roi[rank + axis];
+      const double begin = op.roi.empty() ? 0 : op.roi[axis].value,
+                   end = op.roi.empty() ? 1 : op.roi[rank + axis].value;
       if (width == 1 || out == 1) return (end - begin) * last / 2 + begin * last;
       return i * (end - begin) * last / (width - 1) + begin * last;
     }
@@ -85,11 +88,13 @@ AxisTable make_table(const Resize& op, std::size_t axis, std::int64_t in, std::i
   table.in = in;
   table.out = out;
   const double scale =
-      op.scales.empty() ? static_cast<double>(out) / static_cast<double>(in) : op.scales[axis];
+      op.scales.empty() ? static_cast<double>(out) / static_cast<double>(in) : op.scales[axis].value;
   std::vector<double> weights;
   table.identity = in == out;
   for (std::int64_t x = 0; x < out && in > 0; ++x) {
-    const double at = coordinate(op, axis, x, in, out, scale), floor = std::floor(at);
+    // Far outside is outside; what an integer cannot hold is not asked for.
+    const double at = std::fmax(-kFar, std::fmin(coordinate(op, axis, x, in, out, scale), kFar));
+    const double floor = std::floor(at);
     const bool whole = at == floor;
     const auto base = static_cast<std::int64_t>(whole ? floor - 1 : floor);
     const std::int64_t first = base + taps(op, whole ? 1 : at - floor, scale, weights);

@@ -15,19 +15,30 @@ void import_CastLike(ImportNode& n) {
 }
 void import_Identity(ImportNode& n) { n.out(0, n.in(0)); }
 
+namespace {
+/// Dropout for training is random and not supported; where it is asked for, the ratio must be 0: then nothing
+/// drops. Both may be known at run time only.
+void refuse_random_dropout(ImportNode& n) {
+  const Dims training = n.host_dims(2, "training_mode");
+  if (training.size() != 1) invalid("training_mode must be a scalar");
+  if (training[0] == Dim(0)) return;
+  const Reals ratio = n.has(1) ? n.host_reals(1, "ratio") : Reals{0.5};
+  if (ratio.size() != 1) invalid("ratio must be a scalar");
+  if (ratio[0] == Real(0)) return;
+  const std::string why =
+      "dropout in training mode is random, which is not supported; set training_mode to false or ratio to 0";
+  if (training[0].is_constant() && ratio[0].is_constant()) unsupported(why);
+  ShapeProgram& s = n.shapes();
+  const Dim drops_nothing = ratio[0].is_constant() ? Dim(0) : s.eq(ratio[0].bits(), Dim(0));
+  s.require(s.select(training[0], drops_nothing, Dim(1)), n.describe() + ": " + why);
+}
+}  // namespace
+
 /// In inference the input passes, and the mask is all true.
 void import_Dropout(ImportNode& n) {
   n.ignore_attr("ratio");
   n.ignore_attr("seed");
-  if (n.has(2)) {
-    const HostArray* training = n.host(2);
-    if (training == nullptr || training->values.size() != 1 || training->values[0] != Dim(0)) {
-      bool no_effect = false;  // a ratio of 0 drops nothing
-      if (const HostTensor* ratio = n.constant(1))
-        no_effect = ratio->elements() == 1 && ratio->at_double(0) == 0;
-      if (!no_effect) unsupported("training mode is not supported");
-    }
-  }
+  if (n.has(2)) refuse_random_dropout(n);
   n.out(0, n.in(0));
   if (n.wants(1)) {
     HostTensor yes(DType::boolean, Shape{});

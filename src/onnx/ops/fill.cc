@@ -21,26 +21,46 @@ void import_ConstantOfShape(ImportNode& n) {
   n.out(0, n.add(Broadcast{shape}, {n.constant_value(std::move(scalar))}));
 }
 
+namespace {
+/// ceil(span / step) whatever the signs, at least 0. A run-time step's sign is turned to plus.
+Dim steps_in(ShapeProgram& s, Dim span, Dim step) {
+  const Dim negative = s.lt(step, Dim(0));
+  const Dim count = s.ceil_div(s.select(negative, s.sub(Dim(0), span), span),
+                               s.select(negative, s.sub(Dim(0), step), step));
+  return s.max(Dim(0), count);
+}
+
+/// start + i * delta.
+void float_range(ImportNode& n, DType t) {
+  auto number = [&](std::size_t i, const char* what) {
+    const Reals r = n.host_reals(i, what);
+    if (r.size() != 1) invalid(std::string(what) + " must be a scalar");
+    return r[0];
+  };
+  const Real start = number(0, "start"), limit = number(1, "limit"), delta = number(2, "delta");
+  if (delta == Real(0)) invalid("delta is 0");
+  ShapeProgram& s = n.shapes();
+  if (!delta.is_constant())
+    s.require(s.sub(Dim(1), s.eq(delta.bits(), Dim(0))), n.describe() + ": delta is 0");
+  const Dim count = s.range_count(start, limit, delta);
+  std::vector<ValueId> in{n.add(Iota{0, 1, count, DType::i64}, {})};
+  for (const auto& [i, bound] : {std::pair{0, start}, {2, delta}}) {
+    if (!bound.is_constant()) in.push_back(n.reshape(n.in(static_cast<std::size_t>(i)), {}));
+  }
+  n.out(0, n.pointwise(in, [&](PwExpr& e, const auto& x) {
+    std::size_t next = 1;
+    auto term = [&](Real bound) { return bound.is_constant() ? e.constant(bound.value, t) : x[next++]; };
+    const auto first = term(start), step = term(delta);
+    e.op(PwOp::add, t, e.op(PwOp::mul, t, e.op(PwOp::cast, t, x[0]), step), first);
+  }));
+}
+}  // namespace
+
 void import_Range(ImportNode& n) {
   const DType t = n.in_dtype(0);
   if (n.in_dtype(1) != t || n.in_dtype(2) != t) invalid("start, limit and delta must be of the same type");
   ShapeProgram& s = n.shapes();
-  if (is_float(t)) {
-    const HostTensor *start = n.constant(0), *limit = n.constant(1), *delta = n.constant(2);
-    if (!start || !limit || !delta)
-      unsupported("float bounds must be constant: the number of elements depends on them");
-    if (start->elements() != 1 || limit->elements() != 1 || delta->elements() != 1)
-      invalid("the bounds must be scalars");
-    const double first = start->at_double(0), step = delta->at_double(0);
-    const double count = std::max(0.0, std::ceil((limit->at_double(0) - first) / step));
-    if (!(count < 9e15)) invalid("the range has no end");
-    const ValueId i = n.add(Iota{0, 1, static_cast<std::int64_t>(count), DType::i64}, {});
-    n.out(0, n.pointwise({i}, [&](PwExpr& e, const auto& x) {
-      const auto offset = e.op(PwOp::mul, t, e.op(PwOp::cast, t, x[0]), e.constant(step, t));
-      e.op(PwOp::add, t, offset, e.constant(first, t));
-    }));
-    return;
-  }
+  if (is_float(t)) return float_range(n, t);
   auto number = [&](std::size_t i, const char* what) {
     const Dims d = n.host_dims(i, what);
     if (d.size() != 1) invalid(std::string(what) + " must be a scalar");
@@ -48,17 +68,8 @@ void import_Range(ImportNode& n) {
   };
   const Dim start = number(0, "start"), limit = number(1, "limit"), step = number(2, "delta");
   if (step == Dim(0)) invalid("delta is 0");
-  const Dim span = s.sub(limit, start);
-  // ceil(span / step) whatever the signs: a run-time step's sign is turned to plus.
-  Dim count;
-  if (step.is_constant()) {
-    count = step.value > 0 ? s.ceil_div(span, step) : s.ceil_div(s.sub(Dim(0), span), s.sub(Dim(0), step));
-  } else {
-    const Dim negative = s.lt(step, Dim(0));
-    count = s.ceil_div(s.select(negative, s.sub(Dim(0), span), span),
-                       s.select(negative, s.sub(Dim(0), step), step));
-  }
-  n.out(0, n.add(Iota{start, step, s.max(Dim(0), count), t}, {}));
+  s.require(s.sub(Dim(1), s.eq(step, Dim(0))), n.describe() + ": delta is 0");
+  n.out(0, n.add(Iota{start, step, steps_in(s, s.sub(limit, start), step), t}, {}));
 }
 
 namespace {

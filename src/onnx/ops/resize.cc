@@ -42,22 +42,29 @@ void read_modes(ImportNode& n, Resize& op) {
                                 {"linear", ResizeMode::linear},
                                 {"bilinear", ResizeMode::linear},
                                 {"cubic", ResizeMode::cubic}});
-  op.coord = choose<ResizeCoord>(
-      n.attr_string("coordinate_transformation_mode", n.opset() < 11 ? "asymmetric" : "half_pixel"),
-      "coordinate_transformation_mode",
-      {{"half_pixel", ResizeCoord::half_pixel},
-       {"half_pixel_symmetric", ResizeCoord::half_pixel_symmetric},
-       {"pytorch_half_pixel", ResizeCoord::pytorch_half_pixel},
-       {"align_corners", ResizeCoord::align_corners},
-       {"asymmetric", ResizeCoord::asymmetric},
-       {"tf_crop_and_resize", ResizeCoord::tf_crop_and_resize},
-       {"tf_half_pixel_for_nn", ResizeCoord::half_pixel}});
+  const std::string coord =
+      n.attr_string("coordinate_transformation_mode", n.opset() < 11 ? "asymmetric" : "half_pixel");
+  op.coord = choose<ResizeCoord>(coord, "coordinate_transformation_mode",
+                                 {{"half_pixel", ResizeCoord::half_pixel},
+                                  {"half_pixel_symmetric", ResizeCoord::half_pixel_symmetric},
+                                  {"pytorch_half_pixel", ResizeCoord::pytorch_half_pixel},
+                                  {"align_corners", ResizeCoord::align_corners},
+                                  {"asymmetric", ResizeCoord::asymmetric},
+                                  {"tf_crop_and_resize", ResizeCoord::tf_crop_and_resize},
+                                  {"tf_half_pixel_for_nn", ResizeCoord::half_pixel}});
   op.nearest = choose<ResizeNearest>(
       n.attr_string("nearest_mode", n.opset() < 11 ? "floor" : "round_prefer_floor"), "nearest_mode",
       {{"round_prefer_floor", ResizeNearest::round_prefer_floor},
        {"round_prefer_ceil", ResizeNearest::round_prefer_ceil},
        {"floor", ResizeNearest::floor},
        {"ceil", ResizeNearest::ceil}});
+  if (coord == "tf_half_pixel_for_nn") {  // (x + 0.5) / scale: its floor is half_pixel's coordinate, rounded
+    if (op.mode != ResizeMode::nearest || op.nearest != ResizeNearest::floor)
+      unsupported(
+          "coordinate_transformation_mode='tf_half_pixel_for_nn' is supported with mode='nearest' and "
+          "nearest_mode='floor' only");
+    op.nearest = ResizeNearest::round_prefer_ceil;
+  }
   op.cubic_coeff = n.attr_real("cubic_coeff_a", -0.75);
   op.extrapolation = n.attr_real("extrapolation_value", 0);
   op.exclude_outside = n.attr_flag("exclude_outside", false);
@@ -65,16 +72,22 @@ void read_modes(ImportNode& n, Resize& op) {
 }
 
 /// sizes = floor(extent * scale), in integers.
-void apply_scales(ImportNode& n, Resize& op, const Dims& src, const Ints& axes,
-                  const std::vector<double>& scales) {
+void apply_scales(ImportNode& n, Resize& op, const Dims& src, const Ints& axes, const Reals& scales) {
   ShapeProgram& s = n.shapes();
   if (scales.size() != axes.size()) invalid("scales must have " + std::to_string(axes.size()) + " entries");
   op.scales.assign(src.size(), 1.0);
   for (std::size_t i = 0; i < axes.size(); ++i) {
-    if (!(scales[i] > 0)) invalid("scale " + std::to_string(scales[i]) + " is not positive");
     const auto axis = static_cast<std::size_t>(axes[i]);
-    const auto [num, den] = to_fraction(scales[i]);
     op.scales[axis] = scales[i];
+    if (!scales[i].is_constant()) {
+      s.require(s.lt(Dim(0), scales[i].bits()), n.describe() + ": the scale of axis " + std::to_string(axis) +
+                                                    " is not positive (input 'scales', element " +
+                                                    std::to_string(i) + ")");
+      op.sizes[axis] = s.scale(src[axis], scales[i]);
+      continue;
+    }
+    if (!(scales[i].value > 0)) invalid("scale " + std::to_string(scales[i].value) + " is not positive");
+    const auto [num, den] = to_fraction(scales[i].value);
     op.sizes[axis] =
         den == 1 ? s.mul(src[axis], Dim(num)) : s.floor_div(s.mul(src[axis], Dim(num)), Dim(den));
   }
@@ -108,27 +121,9 @@ void apply_sizes(ImportNode& n, Resize& op, const Dims& src, const Ints& axes, c
     const auto k = static_cast<std::size_t>(axis);
     op.sizes[k] = s.floor_div(s.add(s.mul(s.mul(src[k], num), Dim(2)), den), s.mul(den, Dim(2)));
   }
-  if (num.is_constant() && den.is_constant()) {
-    op.scales.assign(src.size(), 1.0);
-    for (std::int64_t axis : axes) {
-      op.scales[static_cast<std::size_t>(axis)] =
-          static_cast<double>(num.value) / static_cast<double>(den.value);
-    }
-  }
-}
-
-std::vector<double> numbers(ImportNode& n, std::size_t i, std::string_view what) {
-  const HostTensor* t = n.constant(i);
-  std::vector<double> out;
-  if (t != nullptr) {
-    for (std::int64_t k = 0; k < t->elements(); ++k) out.push_back(t->at_double(k));
-    return out;
-  }
-  const HostArray* a = n.host(i);
-  if (a == nullptr || !all_constant(a->values))
-    unsupported("input '" + std::string(what) + "' must be constant");
-  for (const Dim& d : a->values) out.push_back(static_cast<double>(d.value) / static_cast<double>(a->den));
-  return out;
+  const Real scale = s.to_real(num, den);
+  op.scales.assign(src.size(), 1.0);
+  for (std::int64_t axis : axes) op.scales[static_cast<std::size_t>(axis)] = scale;
 }
 
 /// An optional input that is there but has no elements counts as absent.
@@ -155,7 +150,7 @@ void import_Resize(ImportNode& n) {
     for (std::size_t i = 0; i < rank; ++i) axes.push_back(static_cast<std::int64_t>(i));
   }
   if (op.coord == ResizeCoord::tf_crop_and_resize) {
-    const std::vector<double> roi = numbers(n, 1, "roi");
+    const Reals roi = n.host_reals(1, "roi");
     if (roi.size() != 2 * axes.size())
       invalid("roi must have " + std::to_string(2 * axes.size()) + " entries");
     op.roi.assign(2 * rank, 0.0);
@@ -170,7 +165,7 @@ void import_Resize(ImportNode& n) {
   if (given(n, 3))
     apply_sizes(n, op, src, axes, n.host_dims(3, "sizes"));
   else if (given(n, scales))
-    apply_scales(n, op, src, axes, numbers(n, scales, "scales"));
+    apply_scales(n, op, src, axes, n.host_reals(scales, "scales"));
   else
     invalid("neither scales nor sizes are given");
   n.out(0, n.add(std::move(op), {x}));
@@ -191,9 +186,9 @@ void import_Upsample(ImportNode& n) {
   if (n.opset() < 9) {
     const auto scales = n.attr_reals("scales");
     if (!scales) invalid("attribute 'scales' is missing");
-    apply_scales(n, op, src, axes, *scales);
+    apply_scales(n, op, src, axes, Reals(scales->begin(), scales->end()));
   } else {
-    apply_scales(n, op, src, axes, numbers(n, 1, "scales"));
+    apply_scales(n, op, src, axes, n.host_reals(1, "scales"));
   }
   n.out(0, n.add(std::move(op), {x}));
 }

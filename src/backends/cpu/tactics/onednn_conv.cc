@@ -91,6 +91,8 @@ class OnednnConv final : public Tactic {
 
   Layout preferred_layout(const Problem&) const override { return Layout::channels_last; }
 
+  bool keeps_nan(const Problem& p) const override { return posts_keep_nan(op_as<Conv>(p)->post); }
+
   std::vector<Choice> candidates(const Problem& p) const override {
     return onednn_guard(id(), [&] {
       TeamScope team(p.threads);

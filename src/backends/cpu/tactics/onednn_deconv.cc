@@ -147,6 +147,8 @@ class OnednnDeconv final : public Tactic {
 
   Layout preferred_layout(const Problem&) const override { return Layout::channels_last; }
 
+  bool keeps_nan(const Problem& p) const override { return posts_keep_nan(op_as<ConvTranspose>(p)->post); }
+
   std::vector<Choice> candidates(const Problem& p) const override {
     return onednn_guard(id(), [&] {
       TeamScope team(p.threads);

@@ -137,6 +137,8 @@ class OnednnMatMul final : public Tactic {
     return refuse_posts(p, op->post, op->has_bias ? 3 : 2);
   }
 
+  bool keeps_nan(const Problem& p) const override { return posts_keep_nan(op_as<MatMul>(p)->post); }
+
   std::vector<Choice> candidates(const Problem& p) const override {
     return onednn_guard(id(), [&] {
       TeamScope team(p.threads);

@@ -84,7 +84,8 @@ class ResizeLinearTactic final : public Tactic {
       for (std::int64_t i = 0; i < dst.shape[a]; ++i) {
         const double x = resize_coordinate(op, a, i, src.shape[a], dst.shape[a]), low = std::floor(x);
         const auto clamp = [&](double v) {
-          return std::clamp<std::int64_t>(static_cast<std::int64_t>(v), 0, src.shape[a] - 1) * src.strides[a];
+          const double last = static_cast<double>(src.shape[a] - 1);
+          return static_cast<std::int64_t>(std::clamp(v, 0.0, last)) * src.strides[a];
         };
         loop.taps[k].push_back({clamp(low), clamp(low + 1), static_cast<float>(x - low)});
       }

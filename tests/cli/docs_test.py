@@ -1,0 +1,111 @@
+"""docs/cli.md against the program: every key of every command's JSON is documented, and every documented one is printed.
+
+    python docs_test.py --cli build/release/headrace
+
+Also: the flags in the tables are those of `headrace COMMAND --help`, and the exit codes those of `headrace --help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import compare_test
+
+ROOT = Path(__file__).resolve().parents[2]
+MAPS = {"shapes", "provenance", "peers"}  # their keys are names of the user's things
+CUDA_ONLY = {"device_us"}
+EXAMPLES = {"input0", "onnx.KEY", "onnxruntime"}  # such names in the examples
+
+
+def sections(text: str) -> dict[str, str]:
+    parts = re.split(r"^## (\S+)\n", text, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def documented(section: str) -> list[set[str]]:
+    """The keys of each JSON block of a section."""
+    blocks = []
+    for block in re.findall(r"```jsonc\n(.*?)```", section, flags=re.S):
+        keys = set(re.findall(r'"([\w.]+)":', block)) - EXAMPLES
+        blocks.append(keys | ({"name", "dtype", "shape", "layout"} if "TENSOR" in block else set()))
+    return blocks
+
+
+def printed(value: object, above: str = "") -> set[str]:
+    if isinstance(value, list):
+        return set().union(*(printed(item, above) for item in value)) if value else set()
+    if not isinstance(value, dict):
+        return set()
+    names = set() if above in MAPS else set(value)
+    return names.union(*(printed(item, key) for key, item in value.items())) if value else names
+
+
+def flags_of(text: str) -> set[str]:
+    return set(re.findall(r"--[a-z][a-z-]*", text))
+
+
+class Checker:
+    def __init__(self, cli: str, folder: Path) -> None:
+        self.cli, self.folder, self.problems = cli, folder, []
+
+    def call(self, *arguments: str) -> str:
+        done = subprocess.run([self.cli, *arguments], capture_output=True, text=True, timeout=300, cwd=self.folder)
+        if done.returncode != 0:
+            sys.exit(f"FAILED: {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def same(self, what: str, docs: set[str], program: set[str]) -> None:
+        if docs - program:
+            self.problems.append(f"{what}: documented, but not there: {', '.join(sorted(docs - program))}")
+        if program - docs:
+            self.problems.append(f"{what}: not documented: {', '.join(sorted(program - docs))}")
+
+    def json_keys(self, *arguments: str) -> set[str]:
+        return printed(json.loads(self.call(*arguments, "--json", "-")))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cli", required=True)
+    cli = str(Path(parser.parse_args().cli).resolve())
+    text = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    parts = sections(text)
+    with tempfile.TemporaryDirectory(prefix="headrace-docs-") as folder:
+        check = Checker(cli, Path(folder))
+        compare_test.network(Path(folder, "m.onnx"))
+        build = ["build", "m.onnx", "-o", "m.plan", "--profile", "*=1:2:4"]
+        blocks = {name: documented(part) for name, part in parts.items()}
+        check.same("build", blocks["build"][0], check.json_keys(*build))
+        check.same("run", blocks["run"][0], check.json_keys("run", "m.plan", "--seed", "1", "--output", "o"))
+        bench = ["bench", "m.plan", "--iterations", "2", "--rounds", "2", "--profile"]
+        bench += ["--compare", "onnxruntime", "--onnx", "m.onnx"]
+        check.same("bench", blocks["bench"][0] - CUDA_ONLY, check.json_keys(*bench))
+        # At opt level 1 something was tried, and cpu.resize_linear refused the nearest Resize.
+        plan, onnx = blocks["inspect"]
+        tensor = {"name", "dtype", "shape", "layout"}
+        check.same("inspect PLAN", plan | tensor, check.json_keys("inspect", "m.plan"))
+        check.same("inspect ONNX", onnx, check.json_keys("inspect", "m.onnx"))
+        check.same("verify", blocks["verify"][0], check.json_keys("verify", "m.onnx"))
+        check.same("env", blocks["env"][0], check.json_keys("env"))
+        check.same("demo", blocks["demo"][0], check.json_keys("demo", "--repeat", "2"))
+        for command in ("build", "run", "bench", "verify", "demo"):
+            table = flags_of(" ".join(re.findall(r"^\| `(-.*?) \|", parts[command], flags=re.M)))
+            check.same(f"flags of {command}", table, flags_of(check.call(command, "--help").split("Options:")[1].split(
+                "Exit codes:")[0]) - {"--help", "--json"})
+        codes = set(re.findall(r"^\| (\d+) \|", text, flags=re.M))
+        help_codes = set(re.findall(r"\b(\d+) [a-z]", check.call("--help").split("Exit codes:")[1]))
+        check.same("exit codes", codes, help_codes)
+    for problem in check.problems:
+        print(f"  {problem}")
+    print(f"{'FAILED' if check.problems else 'passed'}: {len(check.problems)} differences from docs/cli.md")
+    return 1 if check.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
