@@ -175,19 +175,22 @@ std::vector<std::string> LtProduct::algorithms() const {
 }
 
 void LtProduct::choose(std::string_view text) {
-  const std::size_t colon = text.find(':');
-  const std::string version = std::to_string(cublaslt().cublasLtGetVersion());
-  if (text.substr(0, colon) != version || colon == std::string_view::npos) {
-    for (std::size_t cap : {32 * kMiB, std::size_t{0}}) {
-      const auto results = heuristic(cap, 1);
-      if (results.empty()) continue;
-      algorithm_ = results[0].algo;
-      workspace_ = results[0].workspaceSize;
-      return;
-    }
-    throw Error(ErrorCode::unsupported,
-                fmt::format("cuBLASLt {} has no algorithm for this product", version));
+  if (take(text)) return;
+  for (std::size_t cap : {32 * kMiB, std::size_t{0}}) {
+    const auto results = heuristic(cap, 1);
+    if (results.empty()) continue;
+    algorithm_ = results[0].algo;
+    workspace_ = results[0].workspaceSize;
+    return;
   }
+  throw Error(ErrorCode::unsupported, "cuBLASLt has no algorithm for this product");
+}
+
+bool LtProduct::take(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string_view::npos ||
+      text.substr(0, colon) != std::to_string(cublaslt().cublasLtGetVersion()))
+    return false;
   std::string_view hex = text.substr(colon + 1);
   bool good = hex.size() == 16 * std::size(algorithm_.data);
   for (std::size_t i = 0; good && i < std::size(algorithm_.data); ++i) {
@@ -197,10 +200,11 @@ void LtProduct::choose(std::string_view text) {
   }
   if (!good) throw Error(ErrorCode::invalid_plan, fmt::format("'{}' is no algorithm of cuBLASLt", text));
   cublasLtMatmulHeuristicResult_t result{};
-  check_cublaslt(cublaslt().cublasLtMatmulAlgoCheck(handle_->handle.get(), &desc_, &a_, &b_, &c_, &d_,
-                                                    &algorithm_, &result),
-                 "taking the algorithm of the plan");
+  if (cublaslt().cublasLtMatmulAlgoCheck(handle_->handle.get(), &desc_, &a_, &b_, &c_, &d_, &algorithm_,
+                                         &result) != CUBLAS_STATUS_SUCCESS)
+    return false;  // chosen for other extents
   workspace_ = result.workspaceSize;
+  return true;
 }
 
 void LtProduct::launch(CUstream_st* stream, const void* a, const void* b, const void* c, void* d,

@@ -20,13 +20,14 @@
 
 namespace headrace::cuda {
 
-#define HEADRACE_CUBLASLT_FUNCTIONS(F)                                                                      \
-  F(cublasLtGetVersion)                                                                                     \
-  F(cublasLtGetStatusString)                                                                                \
-  F(cublasLtCreate)                                                                                         \
-  F(cublasLtDestroy) F(cublasLtMatmul) F(cublasLtMatmulDescInit_internal) F(cublasLtMatmulDescSetAttribute) \
-      F(cublasLtMatrixLayoutInit_internal) F(cublasLtMatrixLayoutSetAttribute)                              \
-          F(cublasLtMatmulPreferenceInit_internal) F(cublasLtMatmulPreferenceSetAttribute)                  \
+#define HEADRACE_CUBLASLT_FUNCTIONS(F)                                                     \
+  F(cublasLtGetVersion)                                                                    \
+  F(cublasLtGetStatusString)                                                               \
+  F(cublasLtCreate)                                                                        \
+  F(cublasLtDestroy)                                                                       \
+  F(cublasLtMatmul) F(cublasLtMatmulDescInit_internal) F(cublasLtMatmulDescSetAttribute)   \
+      F(cublasLtMatrixLayoutInit_internal) F(cublasLtMatrixLayoutSetAttribute)             \
+          F(cublasLtMatmulPreferenceInit_internal) F(cublasLtMatmulPreferenceSetAttribute) \
               F(cublasLtMatmulAlgoGetHeuristic) F(cublasLtMatmulAlgoCheck)
 
 struct CublasLt {
@@ -70,13 +71,15 @@ class LtProduct {
   /// Algorithms in the heuristics' order, for workspaces of 32 MiB, 4 MiB and none; without repetition. As
   /// text: "VERSION:HEX", the library's own 64 bytes, which mean something to that version only.
   std::vector<std::string> algorithms() const;
-  /// Takes an algorithm of `algorithms`; the heuristics' first for "" or one of another version.
+  /// Takes an algorithm of `algorithms`; the heuristics' first for "", one of another version, and one that
+  /// was chosen for other extents and does not fit these.
   void choose(std::string_view algorithm);
   std::size_t workspace_bytes() const { return workspace_; }
   void launch(CUstream_st* stream, const void* a, const void* b, const void* c, void* d, const void* bias,
               std::byte* workspace) const;
 
  private:
+  bool take(std::string_view text);
   std::vector<cublasLtMatmulHeuristicResult_t> heuristic(std::size_t workspace, int count) const;
   LtProblem problem_;
   std::shared_ptr<LtHandle> handle_;

@@ -144,13 +144,11 @@ class DepthwiseTactic final : public GeneratedTactic {
     std::size_t next = 2;
     if (op.has_bias) {
       parameters += fmt::format(", const {}* bias", type_name(p.srcs[2].dtype));
-      arguments += ", bias";
       bias = fmt::format("(float)reg(bias[(i1 + v) * (idx){}])", p.srcs[2].strides[0]);
       operands.push_back(next++);
     }
     for (std::size_t q = 0; q < post_operands(op.post); ++q) {
       parameters += fmt::format(", const {}* q{}", type_name(p.srcs[next + q].dtype), q);
-      arguments += fmt::format(", q{}", q);
       operands.push_back(next + q);
     }
     operands.push_back(p.srcs.size());
@@ -159,8 +157,9 @@ class DepthwiseTactic final : public GeneratedTactic {
     std::string weight;
     const std::int64_t weight_chunk = access_bytes(c.V, size, {dst.shape[1]});
     if (packed)
-      weight = fmt::format("load<V, {0}>(wr, weights + ((kh * {1} + kw) * {2} + i1), aligned);", weight_chunk,
-                           k.w, dst.shape[1]);
+      weight =
+          fmt::format("load<V, {0}>(wr, weights + ((kh * {1} + kw) * {2} + i1), is_aligned(weights, {0}));",
+                      weight_chunk, k.w, dst.shape[1]);
     else
       weight =
           fmt::format("for (int v = 0; v < V; ++v) wr[v] = weights[(i1 + v) * (idx){} + kh * {} + kw * {}];",
@@ -173,12 +172,13 @@ class DepthwiseTactic final : public GeneratedTactic {
     KernelSource kernel;
     kernel.source = fill(
         R"cuda($PRELUDE$$INDEX$$POST$
-template <bool aligned> HR void run($PARAMETERS$, $S$* dst) {
+extern "C" __global__ void __launch_bounds__($BLOCK$) $ENTRY$($PARAMETERS$, $S$* dst) {
   constexpr int V = $V$, T = $T$, R = $R$, KH = $KH$, KW = $KW$, COLUMNS = $COLUMNS$, LINES = $LINES$;
   constexpr int STRIDE = $STRIDE$, DILATION = $DILATION$, STRIDE_H = $STRIDE_H$, DILATION_H = $DILATION_H$;
   const uidx thread = (uidx)blockIdx.x * $BLOCK$u + threadIdx.x;
   if (thread >= (uidx)$THREADS$ULL) return;
-$POSITIONS$$KEEP$  float acc[R][T][V];
+$POSITIONS$  const bool aligned = is_aligned(src, $SRC_CHUNK$), aligned_dst = is_aligned(dst, $DST_CHUNK$);
+$KEEP$  float acc[R][T][V];
 #pragma unroll
   for (int v = 0; v < V; ++v) {
     const float start = $BIAS$;
@@ -188,7 +188,7 @@ $POSITIONS$$KEEP$  float acc[R][T][V];
       for (int t = 0; t < T; ++t) acc[r][t][v] = start;
   }
   const $S$* image = src + ($BASE$);
-#pragma unroll (aligned ? $UNROLL$ : 1)
+#pragma unroll $UNROLL$
   for (int line = 0; line < LINES; ++line) {
     const idx y = $TOP$ + line;
     const bool inside = y >= 0 && y < $H$;
@@ -226,17 +226,11 @@ $LOADS$          alignas(16) $S$ out[V];
 #pragma unroll
           for (int v = 0; v < V; ++v) result[v] = $CALL$;
           convert(out, result);
-          store<V, $DST_CHUNK$>(dst + ($TO$), out, aligned);
+          store<V, $DST_CHUNK$>(dst + ($TO$), out, aligned_dst);
         }
       } }
     }
   }
-}
-extern "C" __global__ void __launch_bounds__($BLOCK$) $ENTRY$($PARAMETERS$, $S$* dst) {
-  if (is_aligned(src, $SRC_CHUNK$) && is_aligned(dst, $DST_CHUNK$)$WEIGHTS_ALIGNED$)
-    run<true>($ARGUMENTS$, dst);
-  else  // a window that begins in the middle: right, not fast
-    run<false>($ARGUMENTS$, dst);
 }
 )cuda",
         {{"PRELUDE", std::string(kPrelude)},
@@ -245,8 +239,6 @@ extern "C" __global__ void __launch_bounds__($BLOCK$) $ENTRY$($PARAMETERS$, $S$*
          {"BLOCK", std::to_string(block)},
          {"ENTRY", kEntry},
          {"PARAMETERS", parameters},
-         {"ARGUMENTS", arguments},
-         {"WEIGHTS_ALIGNED", packed ? fmt::format(" && is_aligned(weights, {})", weight_chunk) : ""},
          {"S", S},
          {"V", std::to_string(c.V)},
          {"T", std::to_string(patch.t)},

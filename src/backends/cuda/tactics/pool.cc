@@ -113,11 +113,12 @@ class PoolTactic final : public GeneratedTactic {
     KernelSource k;
     k.source =
         fill(R"cuda($PRELUDE$$INDEX$
-template <bool aligned> HR void run(const $SRC$* src, $DST$* dst$INDICES$) {
+extern "C" __global__ void __launch_bounds__($BLOCK$) $ENTRY$(const $SRC$* src, $DST$* dst$INDICES$) {
   constexpr int V = $V$, W = $W$;
   const uidx thread = (uidx)blockIdx.x * $BLOCK$u + threadIdx.x;
   if (thread >= (uidx)$THREADS$ULL) return;
 $POSITIONS$  const idx base = $BASE$;
+  const bool aligned = is_aligned(src, $SRC_CHUNK$);
   $R$ acc[W];
 #pragma unroll
   for (int v = 0; v < W; ++v) acc[v] = $START$;
@@ -131,14 +132,8 @@ $CLOSE$  i64 count = 1;
 $COUNTS$  alignas(16) $DST$ out[V];
 #pragma unroll
   for (int v = 0; v < W; ++v) { $FINISH$; }
-  store<V, $DST_CHUNK$>(dst + ($TO$), out, aligned);
+  store<V, $DST_CHUNK$>(dst + ($TO$), out, is_aligned(dst, $DST_CHUNK$));
 $INDEX_STORE$}
-extern "C" __global__ void __launch_bounds__($BLOCK$) $ENTRY$(const $SRC$* src, $DST$* dst$INDICES$) {
-  if (is_aligned(src, $SRC_CHUNK$) && is_aligned(dst, $DST_CHUNK$))
-    run<true>(src, dst$INDICES_ARGUMENT$);
-  else  // a window that begins in the middle
-    run<false>(src, dst$INDICES_ARGUMENT$);
-}
 )cuda",
              {{"PRELUDE", std::string(kPrelude)},
               {"INDEX", index_types(indices ? is_wide({&src, &dst, &p.dsts[1]}) : is_wide({&src, &dst}))},
@@ -147,7 +142,6 @@ extern "C" __global__ void __launch_bounds__($BLOCK$) $ENTRY$(const $SRC$* src, 
               {"SRC", type_name(src.dtype)},
               {"DST", D},
               {"INDICES", indices ? ", i64* indices" : ""},
-              {"INDICES_ARGUMENT", indices ? ", indices" : ""},
               {"V", std::to_string(c.V)},
               {"THREADS", std::to_string(threads)},
               {"POSITIONS", positions(dst, steps, "thread")},
