@@ -20,15 +20,14 @@
 
 namespace headrace::cuda {
 
-#define HEADRACE_CUBLASLT_FUNCTIONS(F)                                                     \
-  F(cublasLtGetVersion)                                                                    \
-  F(cublasLtGetStatusString)                                                               \
-  F(cublasLtCreate)                                                                        \
-  F(cublasLtDestroy)                                                                       \
-  F(cublasLtMatmul) F(cublasLtMatmulDescInit_internal) F(cublasLtMatmulDescSetAttribute)   \
-      F(cublasLtMatrixLayoutInit_internal) F(cublasLtMatrixLayoutSetAttribute)             \
-          F(cublasLtMatmulPreferenceInit_internal) F(cublasLtMatmulPreferenceSetAttribute) \
-              F(cublasLtMatmulAlgoGetHeuristic) F(cublasLtMatmulAlgoCheck)
+// clang-format off
+#define HEADRACE_CUBLASLT_FUNCTIONS(F) \
+  F(cublasLtGetVersion) F(cublasLtGetStatusString) F(cublasLtCreate) F(cublasLtDestroy) F(cublasLtMatmul) \
+  F(cublasLtMatmulDescInit_internal) F(cublasLtMatmulDescSetAttribute) \
+  F(cublasLtMatrixLayoutInit_internal) F(cublasLtMatrixLayoutSetAttribute) \
+  F(cublasLtMatmulPreferenceInit_internal) F(cublasLtMatmulPreferenceSetAttribute) \
+  F(cublasLtMatmulAlgoGetHeuristic) F(cublasLtMatmulAlgoCheck)
+// clang-format on
 
 struct CublasLt {
 #define HEADRACE_CUBLASLT_MEMBER(name) decltype(&::name) name = nullptr;

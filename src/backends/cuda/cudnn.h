@@ -27,13 +27,12 @@
 
 namespace headrace::cuda {
 
-#define HEADRACE_CUDNN_FUNCTIONS(F)                                                        \
-  F(cudnnGetVersion)                                                                       \
-  F(cudnnGetErrorString)                                                                   \
-  F(cudnnGetLastErrorString)                                                               \
-  F(cudnnCreate) F(cudnnDestroy) F(cudnnSetStream) F(cudnnBackendCreateDescriptor)         \
-      F(cudnnBackendDestroyDescriptor) F(cudnnBackendFinalize) F(cudnnBackendSetAttribute) \
-          F(cudnnBackendGetAttribute) F(cudnnBackendExecute)
+// clang-format off
+#define HEADRACE_CUDNN_FUNCTIONS(F) \
+  F(cudnnGetVersion) F(cudnnGetErrorString) F(cudnnGetLastErrorString) F(cudnnCreate) F(cudnnDestroy) \
+  F(cudnnSetStream) F(cudnnBackendCreateDescriptor) F(cudnnBackendDestroyDescriptor) \
+  F(cudnnBackendFinalize) F(cudnnBackendSetAttribute) F(cudnnBackendGetAttribute) F(cudnnBackendExecute)
+// clang-format on
 
 struct Cudnn {
 #define HEADRACE_CUDNN_MEMBER(name) decltype(&::name) name = nullptr;
