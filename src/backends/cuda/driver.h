@@ -17,15 +17,16 @@ namespace headrace::cuda {
 // clang-format off
 #define HEADRACE_CUDA_FUNCTIONS(F) \
   F(cuInit) F(cuCtxGetDevice) F(cuDriverGetVersion) F(cuGetErrorName) F(cuGetErrorString) F(cuDeviceGet) \
-  F(cuDeviceGetCount) F(cuDeviceGetAttribute) F(cuDeviceTotalMem) F(cuDevicePrimaryCtxRetain) \
-  F(cuDevicePrimaryCtxRelease) F(cuCtxSetCurrent) F(cuCtxGetCurrent) F(cuCtxPushCurrent) \
-  F(cuCtxSynchronize) F(cuMemAlloc) F(cuMemFree) F(cuMemGetInfo) F(cuMemHostAlloc) F(cuMemFreeHost) \
-  F(cuMemHostRegister) F(cuMemHostUnregister) F(cuMemHostGetDevicePointer) F(cuMemcpyAsync) \
-  F(cuMemcpyHtoDAsync) F(cuMemcpyDtoHAsync) F(cuMemcpyDtoDAsync) F(cuMemcpyHtoD) F(cuMemcpyDtoH) \
-  F(cuMemsetD8Async) F(cuMemsetD32Async) F(cuStreamCreate) F(cuStreamDestroy) F(cuStreamSynchronize) \
-  F(cuStreamWaitEvent) F(cuStreamQuery) F(cuStreamBeginCapture) F(cuStreamEndCapture) \
-  F(cuStreamIsCapturing) F(cuThreadExchangeStreamCaptureMode) F(cuLaunchHostFunc) F(cuEventCreate) \
-  F(cuEventDestroy) F(cuEventRecord) F(cuEventSynchronize) F(cuEventQuery) F(cuEventElapsedTime) \
+  F(cuDeviceGetCount) F(cuDeviceGetName) F(cuDeviceGetAttribute) F(cuDeviceTotalMem) \
+  F(cuDevicePrimaryCtxRetain) F(cuDevicePrimaryCtxRelease) F(cuCtxSetCurrent) F(cuCtxGetCurrent) \
+  F(cuCtxPushCurrent) F(cuCtxPopCurrent) F(cuCtxSynchronize) F(cuMemAlloc) F(cuMemFree) F(cuMemGetInfo) \
+  F(cuMemHostAlloc) F(cuMemFreeHost) F(cuMemHostRegister) F(cuMemHostUnregister) \
+  F(cuMemHostGetDevicePointer) F(cuMemcpyAsync) F(cuMemcpyHtoDAsync) F(cuMemcpyDtoHAsync) \
+  F(cuMemcpyDtoDAsync) F(cuMemcpyHtoD) F(cuMemcpyDtoH) F(cuMemsetD8Async) F(cuMemsetD32Async) \
+  F(cuStreamCreate) F(cuStreamDestroy) F(cuStreamSynchronize) F(cuStreamWaitEvent) F(cuStreamQuery) \
+  F(cuStreamBeginCapture) F(cuStreamEndCapture) F(cuStreamIsCapturing) \
+  F(cuThreadExchangeStreamCaptureMode) F(cuLaunchHostFunc) F(cuEventCreate) F(cuEventDestroy) \
+  F(cuEventRecord) F(cuEventSynchronize) F(cuEventQuery) F(cuEventElapsedTime) \
   F(cuGraphInstantiateWithFlags) F(cuGraphLaunch) F(cuGraphExecDestroy) F(cuGraphDestroy) \
   F(cuGraphGetNodes) F(cuGraphUpload) F(cuGraphClone) F(cuGraphCreate) F(cuGraphAddChildGraphNode) \
   F(cuModuleLoadData) F(cuModuleUnload) F(cuModuleGetFunction) F(cuFuncSetAttribute) \
