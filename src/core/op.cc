@@ -6,6 +6,8 @@
 
 #include <headrace/error.h>
 
+#include "core/op_fields.h"
+
 namespace headrace {
 
 namespace {

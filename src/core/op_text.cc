@@ -3,6 +3,7 @@
 
 #include "core/enum_names.h"
 #include "core/op.h"
+#include "core/op_fields.h"
 
 namespace headrace {
 

@@ -1,6 +1,7 @@
 #include "device/host_device.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "base/cpu.h"
@@ -17,8 +18,8 @@ constexpr std::size_t kAddressSpace = std::size_t{1} << 47;  // of a process on 
 
 class OwnedBuffer final : public Buffer {
  public:
-  OwnedBuffer(std::size_t size, MemoryKind kind, MemoryUse use, std::shared_ptr<Ledger> ledger)
-      : size_(size), kind_(kind), use_(use), ledger_(std::move(ledger)) {
+  OwnedBuffer(std::size_t size, MemoryKind kind, MemoryUse use, std::shared_ptr<Ledger> ledger, bool separate)
+      : size_(size), kind_(kind), use_(use), ledger_(std::move(ledger)), separate_(separate) {
     ledger_->take(size_, use_);
     if (size_ < kAddressSpace) {
       data_ =
@@ -29,6 +30,7 @@ class OwnedBuffer final : public Buffer {
       throw Error(ErrorCode::out_of_memory, "the system has no " + std::to_string(size_) + " bytes for " +
                                                 std::string(to_string(use_)));
     }
+    if (separate_) std::memset(data_, 0xC5, size_);
   }
   ~OwnedBuffer() override {
     ::operator delete(data_, kAlignment);
@@ -36,30 +38,32 @@ class OwnedBuffer final : public Buffer {
   }
   std::size_t size_bytes() const override { return size_; }
   MemoryKind kind() const override { return kind_; }
-  std::byte* device_data() const override { return data_; }
-  std::byte* host_data() const override { return data_; }
+  std::byte* device_data() const override { return separate_ && kind_ == MemoryKind::host ? nullptr : data_; }
+  std::byte* host_data() const override { return separate_ && kind_ == MemoryKind::device ? nullptr : data_; }
 
  private:
   std::size_t size_;
   MemoryKind kind_;
   MemoryUse use_;
   std::shared_ptr<Ledger> ledger_;
+  bool separate_;
   std::byte* data_ = nullptr;
 };
 
 class WrappedBuffer final : public Buffer {
  public:
-  WrappedBuffer(std::byte* data, std::size_t size, std::shared_ptr<const void> owner)
-      : data_(data), size_(size), owner_(std::move(owner)) {}
+  WrappedBuffer(std::byte* data, std::size_t size, std::shared_ptr<const void> owner, bool separate)
+      : data_(data), size_(size), owner_(std::move(owner)), separate_(separate) {}
   std::size_t size_bytes() const override { return size_; }
   MemoryKind kind() const override { return MemoryKind::host; }
-  std::byte* device_data() const override { return data_; }
+  std::byte* device_data() const override { return separate_ ? nullptr : data_; }
   std::byte* host_data() const override { return data_; }
 
  private:
   std::byte* data_;
   std::size_t size_;
   std::shared_ptr<const void> owner_;
+  bool separate_;
 };
 
 class HostDevice final : public Device {
@@ -69,17 +73,18 @@ class HostDevice final : public Device {
         model_(options.model.empty() ? cpu_model_name() + ", " + std::string(isa_name()) : options.model),
         threads_(options.threads > 0 ? options.threads : usable_cores()),
         recordings_(options.recordings),
+        separate_(options.separate_memory),
         ledger_(std::make_shared<Ledger>(options.budget_bytes)) {}
 
   std::string_view kind() const override { return kind_; }
   std::string model() const override { return model_; }
   BufferRef allocate(std::size_t size_bytes, MemoryKind kind, MemoryUse use) override {
-    return std::make_shared<OwnedBuffer>(size_bytes, kind, use, ledger_);
+    return std::make_shared<OwnedBuffer>(size_bytes, kind, use, ledger_, separate_);
   }
   BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) override {
     if (!data && size_bytes != 0)
       throw Error(ErrorCode::invalid_argument, "wrap: no address for host memory");
-    return std::make_shared<WrappedBuffer>(data, size_bytes, std::move(owner));
+    return std::make_shared<WrappedBuffer>(data, size_bytes, std::move(owner), separate_);
   }
   std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {
     StreamOptions own = options;
@@ -89,13 +94,13 @@ class HostDevice final : public Device {
   }
   EventRef make_event(const EventOptions&) override { return std::make_shared<host::HostEvent>(); }
   bool can_record() const override { return recordings_; }
-  bool unified_memory() const override { return true; }
+  bool unified_memory() const override { return !separate_; }
   MemoryStats memory() const override { return ledger_->stats(); }
 
  private:
   std::string kind_, model_;
   int threads_;
-  bool recordings_;
+  bool recordings_, separate_;
   std::shared_ptr<Ledger> ledger_;
 };
 

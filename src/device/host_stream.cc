@@ -21,9 +21,24 @@ namespace {
 
 constexpr std::size_t kInlineOperands = 24, kLongOperands = 256, kLongLists = 8, kRing = 256;
 
+/// Where a kernel finds the operand.
 std::byte* address(const Operand& operand, const char* what) {
   check_range(operand, what);
-  return operand.buffer ? operand.buffer->device_data() + operand.offset : nullptr;
+  if (!operand.buffer) return nullptr;
+  std::byte* data = operand.buffer->device_data();
+  if (!data && operand.size > 0)
+    throw Error(ErrorCode::misuse, std::string(what) +
+                                       ": an operand lies in host memory, which kernels of this "
+                                       "device cannot reach; copy it to device memory first");
+  return data ? data + operand.offset : nullptr;
+}
+
+/// Where a copy finds it.
+std::byte* copy_address(const Operand& operand) {
+  check_range(operand, "copy");
+  if (!operand.buffer) return nullptr;
+  std::byte* data = operand.buffer->device_data();
+  return (data ? data : operand.buffer->host_data()) + operand.offset;
 }
 
 /// The OpenMP team of the calling thread while this lives.
@@ -81,8 +96,8 @@ class HostStream : public Stream {
       run_launch(kernel, {data, operands.size()}, scratch);
   }
   void copy(const Operand& dst, const Operand& src) final {
-    std::byte* to = address(dst, "copy");
-    std::byte* from = address(src, "copy");
+    std::byte* to = copy_address(dst);
+    std::byte* from = copy_address(src);
     check_copy(dst, src, to, from);
     if (recording_)
       recording_->steps.push_back({nullptr, {to, from}, nullptr, dst.size});

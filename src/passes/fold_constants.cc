@@ -1,4 +1,5 @@
 // op(constants) -> constant
+#include "core/op_fields.h"
 #include "passes/pass.h"
 
 namespace headrace::passes {

@@ -29,8 +29,8 @@ struct SessionCore::PrepareRequest {
 };
 
 struct SessionCore::Worker {
-  Worker(runtime::EngineRef engine, std::unique_ptr<Stream> s, EventRef e)
-      : context(std::move(engine)), stream(std::move(s)), done(std::move(e)) {}
+  Worker(runtime::EngineRef engine, int threads, std::unique_ptr<Stream> s, EventRef e)
+      : context(std::move(engine), 0, threads), stream(std::move(s)), done(std::move(e)) {}
   runtime::Context context;
   std::unique_ptr<Stream> stream;
   EventRef done;
@@ -66,8 +66,8 @@ SessionCore::SessionCore(runtime::EngineRef engine, const SessionOptions& option
   for (int i = 0; i < options_.streams; ++i) {
     const StreamOptions stream{
         .name = fmt::format("session.{}", i), .inline_execution = true, .threads = options_.threads};
-    workers_.push_back(std::make_unique<Worker>(engine_, engine_->device().make_stream(stream),
-                                                engine_->device().make_event()));
+    workers_.push_back(std::make_unique<Worker>(
+        engine_, options_.threads, engine_->device().make_stream(stream), engine_->device().make_event()));
     workers_.back()->data.resize(engine_->inputs().size());
   }
 }

@@ -5,6 +5,7 @@
 
 #include <headrace/error.h>
 
+#include "core/op_fields.h"
 #include "plan/plan.h"
 
 namespace headrace {

@@ -15,8 +15,8 @@
 
 namespace headrace::runtime {
 
-Context::Context(EngineRef engine, std::size_t profile)
-    : state_(std::make_unique<State>(std::move(engine), profile)) {}
+Context::Context(EngineRef engine, std::size_t profile, int threads)
+    : state_(std::make_unique<State>(std::move(engine), profile, threads)) {}
 Context::~Context() {
   if (state_) state_->drain();
 }
@@ -24,7 +24,8 @@ Context::Context(Context&&) noexcept = default;
 
 const Engine& Context::engine() const { return *state_->engine; }
 
-Context::State::State(EngineRef e, std::size_t p) : engine(std::move(e)), profile(p) {
+Context::State::State(EngineRef e, std::size_t p, int t)
+    : engine(std::move(e)), profile(p), threads(t > 0 ? t : engine->threads()) {
   const Engine::State& owner = engine->state();
   if (profile >= owner.plan->profiles.size())
     throw Error(ErrorCode::invalid_argument,
@@ -108,7 +109,7 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
       if (source.reads_data()) entry.value_reads.push_back({source, symbols[k]});
 
   const std::shared_ptr<void> current_device = owner.device->enter();
-  const ResolvedPlan resolved = resolve_plan(owner, symbols);
+  const ResolvedPlan resolved = resolve_plan(owner, symbols, threads);
   owner.stats.prepared.fetch_add(1, std::memory_order_relaxed);
   entry.prepared = std::make_unique<Prepared>();
   for (std::int32_t t : plan.inputs)
@@ -255,7 +256,7 @@ void Context::State::activate(Entry& entry) {
 void Context::State::record(Entry& entry) {
   Device& device = *engine->state().device;
   entry.recording.reset();
-  if (!device.can_record() || entry.launches.empty()) return;
+  if (!device.can_record() || device.unified_memory() || entry.launches.empty()) return;
   drain();
   if (!recorder) recorder = device.make_stream({.name = "record"});
   // Once for real, on zeros: vendors load kernels when they first run, which a capture does not allow.

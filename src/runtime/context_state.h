@@ -81,7 +81,7 @@ struct Entry {
 struct Context::State {
   static constexpr std::size_t kMaxEntries = 64;
 
-  State(EngineRef engine, std::size_t profile);
+  State(EngineRef engine, std::size_t profile, int threads);
   bool matches(const Entry& entry, const ShapeMap& shapes, const HostValueMap& values) const;
   void make_entry(const ShapeMap& shapes, const HostValueMap& host_values);
   void add_launches(Entry& entry, const ResolvedPlan& resolved) const;
@@ -109,6 +109,7 @@ struct Context::State {
 
   EngineRef engine;
   std::size_t profile = 0;
+  int threads = 1;
   std::atomic<bool> busy{false};
   std::list<Entry> entries;  ///< most recently used first
   Entry* current = nullptr;

@@ -72,7 +72,8 @@ struct StepTime {
 
 class Context {
  public:
-  explicit Context(EngineRef engine, std::size_t profile = 0);
+  /// `threads`: team of the streams that its work will run on, for which kernels are made; 0: the engine's.
+  explicit Context(EngineRef engine, std::size_t profile = 0, int threads = 0);
   ~Context();
   Context(Context&&) noexcept;
 

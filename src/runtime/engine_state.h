@@ -80,11 +80,12 @@ struct ResolvedPlan {
 };
 /// Error(invalid_plan) when the plan contradicts itself at these values; Error(out_of_memory) above the
 /// budget.
-ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int64_t> symbol_values);
+ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int64_t> symbol_values,
+                          int threads);
 
 /// Problem of step `index` under a placement; re-infers the output types and demands that they are those of
 /// the plan.
 Problem make_problem(const Engine::State& engine, std::size_t index, const Placement& placement,
-                     std::span<const std::int64_t> values);
+                     std::span<const std::int64_t> values, int threads);
 
 }  // namespace headrace::runtime

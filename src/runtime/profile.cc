@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "base/sched.h"
 #include "runtime/context_state.h"
@@ -74,6 +75,22 @@ std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
   return result;
 }
 
+namespace {
+
+/// Time of `work` by the device's clock; by the host's where the device has none.
+double measured_us(Device& device, Stream& stream, Event& begin, Event& end,
+                   const std::function<void()>& work) {
+  const auto start = sched::Clock::now();
+  stream.record(begin);
+  work();
+  stream.record(end);
+  if (const auto us = device.elapsed_us(begin, end)) return *us;
+  stream.synchronize();
+  return std::chrono::duration<double, std::micro>(sched::Clock::now() - start).count();
+}
+
+}  // namespace
+
 /// One launch, over and over in a recording, by the device's clock: without what a submission costs.
 double Context::State::recorded_us(Stream& stream, const Entry& entry, const Launch& l, int repeats) const {
   constexpr int kRuns = 10;
@@ -84,10 +101,7 @@ double Context::State::recorded_us(Stream& stream, const Entry& entry, const Lau
   });
   std::vector<double> times;
   for (int r = -1; r < repeats; ++r) {
-    stream.record(*begin);
-    stream.replay(*recording);
-    stream.record(*end);
-    const double us = device.elapsed_us(*begin, *end).value() / kRuns;
+    const double us = measured_us(device, stream, *begin, *end, [&] { stream.replay(*recording); }) / kRuns;
     if (r >= 0) times.push_back(us);
   }
   return median(times);
@@ -104,10 +118,7 @@ std::vector<double> Context::device_times_us(Stream& stream, int repeats) {
   Device& device = *s.engine->state().device;
   const EventRef begin = device.make_event({.timing = true}), end = device.make_event({.timing = true});
   for (int r = -3; r < repeats; ++r) {
-    stream.record(*begin);
-    stream.replay(*entry.recording);
-    stream.record(*end);
-    const double us = device.elapsed_us(*begin, *end).value();
+    const double us = measured_us(device, stream, *begin, *end, [&] { stream.replay(*entry.recording); });
     if (r >= 0) times.push_back(us);
   }
   return times;

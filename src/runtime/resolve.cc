@@ -29,6 +29,7 @@ std::string kernel_key(const Tactic& tactic, const std::string& choice, const Pr
   };
   key.push_back('\0');
   text(choice);
+  text(std::to_string(problem.threads));
   const OpRecord record = to_record(problem.op);
   text(record.id);
   bytes(record.ints);
@@ -50,12 +51,13 @@ std::string kernel_key(const Tactic& tactic, const std::string& choice, const Pr
 /// Tries tactics in the order: the plan's, the backend's, the reference's.
 class StepResolver {
  public:
-  StepResolver(const Engine::State& engine, const Placement& placement, std::span<const std::int64_t> values)
-      : engine_(engine), placement_(placement), values_(values) {}
+  StepResolver(const Engine::State& engine, const Placement& placement, std::span<const std::int64_t> values,
+               int threads)
+      : engine_(engine), placement_(placement), values_(values), threads_(threads) {}
 
   ResolvedStep run(std::size_t index) {
     const PlanStep& step = engine_.plan->steps[index];
-    const Problem problem = make_problem(engine_, index, placement_, values_);
+    const Problem problem = make_problem(engine_, index, placement_, values_, threads_);
     check_overlaps(step);
     if (std::all_of(problem.dsts.begin(), problem.dsts.end(), is_empty)) return {};
     std::string reasons;
@@ -138,6 +140,7 @@ class StepResolver {
   const Engine::State& engine_;
   const Placement& placement_;
   std::span<const std::int64_t> values_;
+  int threads_;
 };
 
 void place_arena(const Engine::State& engine, ResolvedPlan& resolved) {
@@ -173,10 +176,9 @@ void check_budget(const Engine::State& engine, const ResolvedPlan& resolved) {
 }  // namespace
 
 Problem make_problem(const Engine::State& engine, std::size_t index, const Placement& placement,
-                     std::span<const std::int64_t> values) {
+                     std::span<const std::int64_t> values, int threads) {
   const PlanStep& step = engine.plan->steps[index];
-  Problem problem{
-      .op = resolve(engine.ops[index], values), .srcs = {}, .dsts = {}, .threads = engine.threads};
+  Problem problem{.op = resolve(engine.ops[index], values), .srcs = {}, .dsts = {}, .threads = threads};
   std::vector<ValueType> types;
   for (std::int32_t t : step.inputs) {
     problem.srcs.push_back(placement.descs[static_cast<std::size_t>(t)]);
@@ -198,7 +200,8 @@ Problem make_problem(const Engine::State& engine, std::size_t index, const Place
   return problem;
 }
 
-ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int64_t> symbol_values) {
+ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int64_t> symbol_values,
+                          int threads) {
   const Plan& plan = *engine.plan;
   // Where extents come from the caller, a contradiction is the caller's; where all are fixed, it is the
   // plan's.
@@ -210,7 +213,7 @@ ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int6
     resolved.placement = place_tensors(plan, values);
     place_arena(engine, resolved);
     check_budget(engine, resolved);
-    StepResolver resolver(engine, resolved.placement, values);
+    StepResolver resolver(engine, resolved.placement, values, threads);
     for (std::size_t s = 0; s < plan.steps.size(); ++s) {
       try {
         resolved.steps.push_back(resolver.run(s));

@@ -32,9 +32,14 @@ std::vector<Kind> devices() {
       {"host", [] { return make_host_device({.kind = "reference", .model = "", .threads = 1}); }},
       {"checked_host",
        [] { return make_checked_device(make_host_device({.kind = "cpu", .model = "", .threads = 2})); }},
-      {"recording_host", [] {
+      {"recording_host",
+       [] {
          return make_checked_device(
              make_host_device({.kind = "cpu", .model = "", .threads = 1, .recordings = true}));
+       }},
+      {"separate_host", [] {
+         return make_host_device(
+             {.kind = "cpu", .model = "", .threads = 1, .recordings = true, .separate_memory = true});
        }}};
 #ifdef HEADRACE_CUDA
   if (test::has_cuda()) {

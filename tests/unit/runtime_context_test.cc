@@ -46,6 +46,20 @@ Plan with_profile(std::int64_t min, std::int64_t max) {
   return compiler::compile(test::small_graph(), test::reference_registry(), options);
 }
 
+TEST(RuntimeContext, KernelsAreMadeForTheTeamOfTheContext) {
+  const auto engine = make_engine(with_profile(0, 4));
+  const auto made_by = [&](int threads) {
+    const std::uint64_t before = engine->state().kernels.made();
+    runtime::Context context(engine, 0, threads);
+    static_cast<void>(test::run_context(context, small_inputs(2)));
+    return engine->state().kernels.made() - before;
+  };
+  EXPECT_GT(made_by(1), 0u);
+  EXPECT_EQ(made_by(0), 0u) << "0 is the engine's team: 1";
+  EXPECT_GT(made_by(2), 0u);
+  EXPECT_EQ(made_by(2), 0u);
+}
+
 TEST(RuntimeContext, ComputesWhatTheGraphSays) {
   const auto engine = make_engine(with_profile(0, 4));
   runtime::Context context(engine);

@@ -1,0 +1,167 @@
+// A machine whose device memory is not host memory, played on the host: what a context uploads, records,
+// replays and downloads, and what the tuner times there.
+#include <gtest/gtest.h>
+
+#include "device/host_device.h"
+#include "plan/run_util.h"
+#include "runtime/engine_state.h"
+
+namespace headrace {
+namespace {
+
+/// The backend `apart`: reference kernels on a device with memory of its own that can record.
+const Registry& apart_registry() {
+  static const Registry* registry = [] {
+    auto* r = new Registry;
+    Backend backend = make_reference_backend();
+    backend.name = "apart";
+    backend.make_device = [](std::string_view) {
+      return make_host_device(
+          {.kind = "apart", .model = "", .threads = 1, .recordings = true, .separate_memory = true});
+    };
+    r->add(std::move(backend));
+    return r;
+  }();
+  return *registry;
+}
+
+runtime::EngineRef make_engine(int opt_level, std::int64_t max = 4) {
+  compiler::Options options;
+  options.device = "apart";
+  options.opt_level = opt_level;
+  options.threads = 1;
+  options.profiles = {{{"*", {0}, {1}, {max}}}};
+  return runtime::Engine::create(
+      std::make_shared<const Plan>(compiler::compile(test::small_graph(), apart_registry(), options)),
+      apart_registry(), {.threads = 1});
+}
+
+test::Tensors inputs_of(std::int64_t n, std::uint32_t seed) {
+  test::Tensors t;
+  t["x"] = test::random_tensor({n, 2, 4, 4}, seed);
+  HostTensor i(DType::i64, {3});
+  i.set_int(1, 47), i.set_int(2, 5);
+  t["i"] = std::move(i);
+  return t;
+}
+
+void expect_right(runtime::Context& context, const test::Tensors& inputs) {
+  const auto expected = test::run_graph(test::small_graph(), inputs);
+  const auto got = test::run_context(context, inputs);
+  ASSERT_EQ(got.size(), expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(test::close(got[i], expected[i])) << i;
+}
+
+TEST(SeparateMemory, HostMemoryIsUploadedAndTheRecordingReplayed) {
+  const auto engine = make_engine(0);
+  runtime::Context context(engine);
+  for (std::uint32_t seed : {1, 2, 3}) {
+    expect_right(context, inputs_of(2, seed));
+    EXPECT_EQ(context.launches(), 1u) << "not recorded";
+  }
+  EXPECT_EQ(engine->state().stats.unrecorded, 0u);
+}
+
+TEST(SeparateMemory, LargerShapesMakeOldRecordingsAnew) {
+  runtime::Context context(make_engine(0));
+  for (std::int64_t n : {1, 3, 1, 4, 0, 3, 2, 1}) {
+    SCOPED_TRACE(n);
+    expect_right(context, inputs_of(n, static_cast<std::uint32_t>(n) + 7));
+  }
+}
+
+TEST(SeparateMemory, DeviceMemoryIsUsedAsItIs) {
+  const auto engine = make_engine(0);
+  Device& device = engine->device();
+  runtime::Context context(engine);
+  const auto inputs = inputs_of(2, 9);
+  const runtime::Prepared& prepared = context.prepare({{"x", {2, 2, 4, 4}}, {"i", {3}}});
+  const auto stream = device.make_stream({.name = "test"});
+  const auto done = device.make_event();
+  std::vector<BufferRef> out;
+  for (std::size_t i = 0; i < prepared.inputs.size(); ++i) {
+    const std::span<const std::byte> bytes = inputs.at(engine->inputs()[i].name).bytes();
+    const BufferRef host = device.allocate(bytes.size(), MemoryKind::pinned, MemoryUse::io);
+    const BufferRef own = device.allocate(bytes.size(), MemoryKind::device, MemoryUse::io);
+    std::memcpy(host->host_data(), bytes.data(), bytes.size());
+    stream->copy({own.get(), 0, bytes.size(), Access::write}, {host.get(), 0, bytes.size(), Access::read});
+    stream->synchronize();
+    context.bind_input(i, own);
+  }
+  for (std::size_t i = 0; i < prepared.outputs.size(); ++i) {
+    out.push_back(device.allocate(prepared.outputs[i].span_bytes(), MemoryKind::device, MemoryUse::io));
+    context.bind_output(i, out.back());
+  }
+  context.enqueue(*stream, *done);
+  done->wait();
+  const auto expected = test::run_graph(test::small_graph(), inputs);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const BufferRef host = device.allocate(out[i]->size_bytes(), MemoryKind::pinned, MemoryUse::io);
+    stream->copy({host.get(), 0, host->size_bytes(), Access::write},
+                 {out[i].get(), 0, host->size_bytes(), Access::read});
+    stream->synchronize();
+    HostTensor got(expected[i].dtype(), expected[i].shape());
+    std::memcpy(got.mutable_bytes().data(), host->host_data(), host->size_bytes());
+    EXPECT_TRUE(test::close(got, expected[i])) << i;
+  }
+}
+
+TEST(SeparateMemory, TheTunerTimesInRecordings) {
+  runtime::Context context(make_engine(1));
+  expect_right(context, inputs_of(3, 4));
+}
+
+TEST(SeparateMemory, TimesOfWholeInferencesAndSteps) {
+  const auto engine = make_engine(0);
+  runtime::Context context(engine);
+  context.prepare({{"x", {2, 2, 4, 4}}, {"i", {3}}});
+  const auto stream = engine->device().make_stream({.name = "test", .inline_execution = true});
+  EXPECT_EQ(context.device_times_us(*stream, 5).size(), 5u);
+  EXPECT_GT(context.profile_steps(*stream, 3).size(), 3u);
+}
+
+TEST(SeparateMemory, KernelsCannotReachHostMemory) {
+  const auto device = make_host_device({.separate_memory = true});
+  const auto stream = device->make_stream({.name = "test", .inline_execution = true});
+  const BufferRef host = device->allocate(64, MemoryKind::host, MemoryUse::io);
+  class Nothing final : public Kernel {
+   public:
+    void launch(NativeStream, std::span<std::byte* const>, std::byte*) const override {}
+    std::string_view name() const override { return "nothing"; }
+  } kernel;
+  const Operand operand{host.get(), 0, 64, Access::read};
+  EXPECT_THROW(stream->launch(kernel, {&operand, 1}, {}), Error);
+}
+
+/// f16 between inputs and outputs: types stay, numbers differ by rounding only.
+TEST(Precision, F16KeepsTypesAndComesClose) {
+  compiler::Options options;
+  options.device = "reference";
+  options.opt_level = 0;
+  options.f16 = true;
+  options.threads = 1;
+  const Plan plan = compiler::compile(test::small_graph(), test::reference_registry(), options);
+  EXPECT_EQ(plan.provenance.at("precision"), "fp16");
+  std::size_t halves = 0;
+  for (const PlanTensor& t : plan.tensors) halves += t.dtype == DType::f16;
+  EXPECT_GT(halves, 3u);
+  const auto engine =
+      runtime::Engine::create(std::make_shared<const Plan>(plan), test::reference_registry(), {.threads = 1});
+  runtime::Context context(engine);
+  const auto inputs = inputs_of(2, 5);
+  const auto expected = test::run_graph(test::small_graph(), inputs);
+  const auto got = test::run_context(context, inputs);
+  bool exact = true;
+  for (std::size_t o = 0; o < got.size(); ++o) {
+    ASSERT_EQ(got[o].dtype(), DType::f32);
+    ASSERT_EQ(got[o].shape(), expected[o].shape());
+    for (std::int64_t i = 0; i < got[o].elements(); ++i) {
+      EXPECT_NEAR(got[o].at_double(i), expected[o].at_double(i), 2e-3);
+      exact &= got[o].at_double(i) == expected[o].at_double(i);
+    }
+  }
+  EXPECT_FALSE(exact) << "nothing was rounded to f16";
+}
+
+}  // namespace
+}  // namespace headrace
