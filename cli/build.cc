@@ -98,7 +98,8 @@ void add_build(CLI::App& app, int&) {
       ->required();
   sub->add_option("--device", o->device, "cpu, cuda:0, or reference (slow, exact loops)")
       ->capture_default_str();
-  sub->add_option("--precision", o->precision, "fp32, or fp16: f16 between the model's inputs and outputs")
+  sub->add_option("--precision", o->precision,
+                  "fp32, or fp16 (cuda, reference): f16 between the model's inputs and outputs")
       ->check(CLI::IsMember({"fp32", "fp16"}))
       ->capture_default_str();
   sub->add_option(

@@ -59,6 +59,11 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   };
   const Backend& backend = find_backend(registry, options.device);
   if (graph.outputs().empty()) throw Error(ErrorCode::invalid_model, "the model has no output");
+  if (options.f16 && backend.name == "cpu")
+    throw Error(
+        ErrorCode::unsupported,
+        "the cpu backend has no kernels for fp16 yet and would run plain loops; build for 'cuda:0', for "
+        "'reference' if plain loops are what you want, or in fp32");
   add_extra_outputs(graph, options.extra_outputs);
 
   report("passes", 0);

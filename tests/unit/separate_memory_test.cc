@@ -133,6 +133,22 @@ TEST(SeparateMemory, KernelsCannotReachHostMemory) {
   EXPECT_THROW(stream->launch(kernel, {&operand, 1}, {}), Error);
 }
 
+TEST(Precision, TheCpuSaysThatItHasNoF16) {
+  compiler::Options options;
+  options.f16 = true;
+  Registry registry;
+  Backend cpu = make_reference_backend();
+  cpu.name = "cpu";
+  registry.add(std::move(cpu));
+  try {
+    static_cast<void>(compiler::compile(test::small_graph(), registry, options));
+    FAIL() << "built";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::unsupported);
+    EXPECT_NE(e.message().find("fp32"), std::string::npos) << e.what();
+  }
+}
+
 /// f16 between inputs and outputs: types stay, numbers differ by rounding only.
 TEST(Precision, F16KeepsTypesAndComesClose) {
   compiler::Options options;
