@@ -29,6 +29,14 @@ struct Refusal {
   std::string reason;
 };
 
+inline std::optional<Refusal> refuse(std::string reason) { return Refusal{std::move(reason)}; }
+
+/// The problem's operator as T, or null.
+template <class T>
+const T* op_as(const Problem& problem) {
+  return std::get_if<T>(&problem.op);
+}
+
 /// A tactic's own spelling of one way to do it ("" when there is just one). Stored in plans and timing
 /// caches.
 using Choice = std::string;

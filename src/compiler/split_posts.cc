@@ -10,22 +10,10 @@
 #include <headrace/error.h>
 
 #include "compiler/draft.h"
+#include "core/post.h"
 
 namespace headrace::compiler {
 namespace {
-
-std::vector<Post>* posts_of(Op& op) {
-  if (auto* conv = std::get_if<Conv>(&op)) return &conv->post;
-  if (auto* deconv = std::get_if<ConvTranspose>(&op)) return &deconv->post;
-  if (auto* matmul = std::get_if<MatMul>(&op)) return &matmul->post;
-  return nullptr;
-}
-
-std::size_t operands_of(const std::vector<Post>& posts, std::size_t count) {
-  return static_cast<std::size_t>(std::count_if(posts.begin(),
-                                                posts.begin() + static_cast<std::ptrdiff_t>(count),
-                                                [](const Post& p) { return arity(p.op) == 2; }));
-}
 
 /// Whether a tactic of the backend takes this node, with its activations plain or channels_last.
 bool is_taken(const Draft& draft, const Graph& graph, const Op& op, std::span<const ValueId> inputs,
@@ -45,26 +33,6 @@ bool is_taken(const Draft& draft, const Graph& graph, const Op& op, std::span<co
   return false;
 }
 
-Pointwise to_pointwise(std::span<const Post> posts, DType dtype, std::span<const DType> operands) {
-  Pointwise result;
-  const DType inside = dtype == DType::f16 ? DType::f32 : dtype;
-  const auto load = [&](std::int32_t index, DType type) {
-    const std::int32_t loaded = result.expr.load(index, type);
-    return type == inside ? loaded : result.expr.op(PwOp::cast, inside, loaded);
-  };
-  std::int32_t value = load(0, dtype), next = 0;
-  for (const Post& post : posts) {
-    std::int32_t other = -1;
-    if (arity(post.op) == 2) {
-      other = load(next + 1, operands[static_cast<std::size_t>(next)]);
-      ++next;
-    }
-    value = result.expr.op(post.op, inside, value, other, -1, post.alpha, post.beta);
-  }
-  if (inside != dtype) result.expr.op(PwOp::cast, dtype, value);
-  return result;
-}
-
 }  // namespace
 
 void split_posts(const Draft& draft, Graph& graph) {
@@ -74,26 +42,26 @@ void split_posts(const Draft& draft, Graph& graph) {
     std::vector<Post>* posts = posts_of(op);
     if (!posts || posts->empty()) continue;
     const std::vector<Post> all = *posts;
-    const std::size_t own = node.inputs.size() - operands_of(all, all.size());
+    const std::size_t own = node.inputs.size() - post_operands(all);
     std::size_t keep = all.size() + 1;
     std::vector<ValueId> inputs;
     do {
       --keep;
       posts->resize(keep);
-      inputs.assign(node.inputs.begin(),
-                    node.inputs.begin() + static_cast<std::ptrdiff_t>(own + operands_of(all, keep)));
+      inputs.assign(
+          node.inputs.begin(),
+          node.inputs.begin() + static_cast<std::ptrdiff_t>(own + post_operands(std::span(all).first(keep))));
     } while (keep > 0 && !is_taken(draft, graph, op, inputs, node.outputs[0]));
     if (keep == all.size() || !is_taken(draft, graph, op, inputs, node.outputs[0])) continue;
     const ValueId bare = graph.add1(op, inputs, node.origins, n);
     std::vector<ValueId> rest{bare};
-    std::vector<DType> types;
+    std::vector<DType> types{graph.value(bare).type.dtype};
     for (auto it = node.inputs.begin() + static_cast<std::ptrdiff_t>(inputs.size()); it != node.inputs.end();
          ++it) {
       rest.push_back(*it);
       types.push_back(graph.value(*it).type.dtype);
     }
-    const std::span<const Post> dropped = std::span(all).subspan(keep);
-    const ValueId result = graph.add1(to_pointwise(dropped, graph.value(bare).type.dtype, types),
+    const ValueId result = graph.add1(Pointwise{post_expr(std::span(all).subspan(keep), types)},
                                       std::move(rest), node.origins, n);
     graph.replace_uses(node.outputs[0], result);
     graph.erase(n);

@@ -19,6 +19,14 @@ std::string_view to_string(Layout layout) {
   return "unknown";
 }
 
+std::vector<std::int64_t> broadcast_strides(const TensorDesc& desc, const Shape& shape) {
+  std::vector<std::int64_t> strides(shape.size(), 0);
+  const std::size_t skip = shape.size() - desc.shape.size();
+  for (std::size_t i = 0; i < desc.shape.size(); ++i)
+    if (desc.shape[i] != 1) strides[skip + i] = desc.strides[i];
+  return strides;
+}
+
 std::vector<std::int64_t> dense_strides(const Shape& shape, Layout layout) {
   std::vector<std::int64_t> strides(shape.size(), 1);
   std::int64_t stride = 1;

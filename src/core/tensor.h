@@ -37,6 +37,9 @@ struct TensorDesc {
   std::size_t span_bytes() const;  ///< bytes from the first element to the end of the last one; 0 when empty
   friend bool operator==(const TensorDesc&, const TensorDesc&) = default;
 };
+
+/// Strides of `desc` read as `shape` by numpy's broadcasting: 0 along repeated axes.
+std::vector<std::int64_t> broadcast_strides(const TensorDesc& desc, const Shape& shape);
 std::string to_string(const TensorDesc& desc);  ///< "f32[1x3x224x224, channels_last]"
 
 /// Dense, plain host data of a constant. Immutable once shared. `data` may alias a mapped model file (`owner`

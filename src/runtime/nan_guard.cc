@@ -4,11 +4,13 @@
 #include <bit>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include <headrace/error.h>
 
 #include "base/log.h"
 #include "base/sched.h"
+#include "core/post.h"
 
 namespace headrace::runtime {
 namespace {
@@ -50,36 +52,16 @@ struct Split {
 
 Split split(const Problem& problem) {
   Split result{problem, problem};
-  std::vector<Post> posts;
-  std::size_t own = 2;
-  const auto take = [&](auto& op) {
-    posts = std::move(op.post);
-    op.post.clear();
-    own += op.has_bias;
-  };
-  if (auto* conv = std::get_if<Conv>(&result.bare.op))
-    take(*conv);
-  else if (auto* deconv = std::get_if<ConvTranspose>(&result.bare.op))
-    take(*deconv);
-  else if (auto* matmul = std::get_if<MatMul>(&result.bare.op))
-    take(*matmul);
-  result.bare.srcs.resize(own);
-  result.posts.srcs.erase(result.posts.srcs.begin() + 1,
-                          result.posts.srcs.begin() + static_cast<std::ptrdiff_t>(own));
+  const std::vector<Post> posts = std::exchange(*posts_of(result.bare.op), {});
+  const auto own = static_cast<std::ptrdiff_t>(problem.srcs.size() - post_operands(posts));
   const TensorDesc& dst = problem.dsts[0];
+  result.bare.srcs.resize(static_cast<std::size_t>(own));
   result.bare.dsts[0] = TensorDesc::dense(dst.dtype, dst.shape, dst.layout);
-  result.posts.srcs[0] = result.bare.dsts[0];
-  Pointwise pointwise;
-  std::int32_t value = pointwise.expr.load(0, dst.dtype), operand = 0;
-  for (const Post& post : posts) {
-    std::int32_t other = -1;
-    if (arity(post.op) == 2) {
-      ++operand;
-      other = pointwise.expr.load(operand, result.posts.srcs[static_cast<std::size_t>(operand)].dtype);
-    }
-    value = pointwise.expr.op(post.op, dst.dtype, value, other, -1, post.alpha, post.beta);
-  }
-  result.posts.op = std::move(pointwise);
+  result.posts.srcs.assign(problem.srcs.begin() + own, problem.srcs.end());
+  result.posts.srcs.insert(result.posts.srcs.begin(), result.bare.dsts[0]);
+  std::vector<DType> loads;
+  for (const TensorDesc& d : result.posts.srcs) loads.push_back(d.dtype);
+  result.posts.op = Pointwise{post_expr(posts, loads)};
   return result;
 }
 

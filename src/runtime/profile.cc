@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cstring>
-#include <functional>
 
 #include "base/sched.h"
+#include "device/timing.h"
 #include "runtime/context_state.h"
 
 namespace headrace::runtime {
@@ -20,12 +20,6 @@ void fill(std::byte* data, const TensorDesc& desc) {
       values.set_int(i, 0);
   }
   std::memcpy(data, values.bytes().data(), values.bytes().size());
-}
-
-double median(std::vector<double>& values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
 }
 
 }  // namespace
@@ -74,22 +68,6 @@ std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
     if (entry.launches[i].step != kNoStep) result.push_back({entry.launches[i].step, median(times[i])});
   return result;
 }
-
-namespace {
-
-/// Time of `work` by the device's clock; by the host's where the device has none.
-double measured_us(Device& device, Stream& stream, Event& begin, Event& end,
-                   const std::function<void()>& work) {
-  const auto start = sched::Clock::now();
-  stream.record(begin);
-  work();
-  stream.record(end);
-  if (const auto us = device.elapsed_us(begin, end)) return *us;
-  stream.synchronize();
-  return std::chrono::duration<double, std::micro>(sched::Clock::now() - start).count();
-}
-
-}  // namespace
 
 /// One launch, over and over in a recording, by the device's clock: without what a submission costs.
 double Context::State::recorded_us(Stream& stream, const Entry& entry, const Launch& l, int repeats) const {

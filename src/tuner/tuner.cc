@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/sched.h"
+#include "device/timing.h"
 
 namespace headrace::tuner {
 namespace {
@@ -26,12 +27,6 @@ void fill(std::byte* data, std::size_t bytes, DType dtype) {
   } else {
     std::memset(data, 0, bytes);
   }
-}
-
-double median(std::vector<double>& v) {
-  const auto middle = v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2);
-  std::nth_element(v.begin(), middle, v.end());
-  return *middle;
 }
 
 }  // namespace
@@ -136,13 +131,7 @@ double Tuner::time_recorded(const Kernel& kernel, const std::vector<std::vector<
   for (int i = 0; i < 2; ++i) stream_->launch(kernel, operands[0], scratch);  // loads what is loaded lazily
   stream_->synchronize();
   const auto measured = [&](const std::function<void()>& work) {
-    const auto start = sched::Clock::now();
-    stream_->record(*begin);
-    work();
-    stream_->record(*end);
-    if (const auto us = device_->elapsed_us(*begin, *end)) return *us;
-    stream_->synchronize();  // a device without a clock
-    return std::chrono::duration<double, std::micro>(sched::Clock::now() - start).count();
+    return measured_us(*device_, *stream_, *begin, *end, work);
   };
   const double one = measured([&] { stream_->launch(kernel, operands[0], scratch); });
   const int runs = std::clamp(static_cast<int>(400 / std::max(1.0, one)), 2, 40);

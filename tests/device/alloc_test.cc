@@ -1,47 +1,15 @@
 // Launch, copy, record, wait and replay do not allocate: no headrace memory on the host, none on the device.
 // Not built under the address sanitizer, which has operators of its own and would call these mismatched.
 #ifndef __SANITIZE_ADDRESS__
-#pragma GCC diagnostic ignored \
-    "-Wmismatched-new-delete"  // wrong when operator new is replaced and instrumented
-
-#include <cstdlib>
-#include <new>
-
 #include <gtest/gtest.h>
 
 #include "device/host_device.h"
 #include "device/test_kernels.h"
+#include "support/counted_new.h"
 #ifdef HEADRACE_CUDA
 #include "backends/cuda/device.h"
 #include "device/ptx_kernel.h"
 #endif
-
-namespace {
-thread_local bool counting = false;
-thread_local int allocations = 0;
-void* counted(std::size_t size, std::size_t alignment) {
-  if (counting) ++allocations;
-  void* p = nullptr;
-  if (posix_memalign(&p, alignment < sizeof(void*) ? sizeof(void*) : alignment, size ? size : 1) != 0)
-    throw std::bad_alloc();
-  return p;
-}
-}  // namespace
-
-void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
-void* operator new(std::size_t size, std::align_val_t a) {
-  return counted(size, static_cast<std::size_t>(a));
-}
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  return counted(size, alignof(std::max_align_t));
-}
-void* operator new(std::size_t size, std::align_val_t a, const std::nothrow_t&) noexcept {
-  return counted(size, static_cast<std::size_t>(a));
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 namespace headrace {
 namespace {

@@ -1,37 +1,10 @@
 // enqueue does not allocate once its shapes are prepared. Not built under the address sanitizer, which has
 // operators of its own and would call these mismatched.
 #ifndef __SANITIZE_ADDRESS__
-#pragma GCC diagnostic ignored \
-    "-Wmismatched-new-delete"  // wrong when operator new is replaced and instrumented
-
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include <gtest/gtest.h>
 
 #include "plan/run_util.h"
-
-namespace {
-thread_local bool counting = false;
-thread_local int allocations = 0;
-void* counted(std::size_t size, std::size_t alignment) {
-  if (counting) ++allocations;
-  void* p = nullptr;
-  if (posix_memalign(&p, alignment < sizeof(void*) ? sizeof(void*) : alignment, size ? size : 1) != 0)
-    throw std::bad_alloc();
-  return p;
-}
-}  // namespace
-
-void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
-void* operator new(std::size_t size, std::align_val_t a) {
-  return counted(size, static_cast<std::size_t>(a));
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+#include "support/counted_new.h"
 
 namespace headrace {
 namespace {

@@ -1,4 +1,4 @@
-// Factories of all tactics of this backend, one per line of tactics.inc; and helpers that they share.
+// Factories of all tactics of this backend, one per line of tactics.inc; and how they make kernels.
 #pragma once
 
 #include <memory>
@@ -11,14 +11,6 @@ namespace headrace::cpu {
 #define X(factory) std::unique_ptr<Tactic> make_##factory();
 #include "backends/cpu/tactics.inc"
 #undef X
-
-inline std::optional<Refusal> refuse(std::string reason) { return Refusal{std::move(reason)}; }
-
-/// The problem's operator as T, or null.
-template <class T>
-const T* op_as(const Problem& problem) {
-  return std::get_if<T>(&problem.op);
-}
 
 /// A kernel made of a callable f(std::span<std::byte* const> data, std::byte* workspace).
 template <class F>

@@ -12,11 +12,10 @@
 #include <vector>
 
 #include "backends/cuda/module.h"
+#include "backends/nest.h"
 #include "core/tensor.h"
 
 namespace headrace::cuda {
-
-using Strides = std::vector<std::int64_t>;
 
 /// Index of an operand that stands for the workspace.
 inline constexpr std::size_t kWorkspace = SIZE_MAX;
@@ -46,20 +45,10 @@ std::string register_name(DType dtype);
 std::string literal(double value, DType dtype);
 std::string literal(std::int64_t value);
 
-/// Extents and strides of operands that are walked together: axes sorted from the outermost to the innermost
-/// of operand 0, extents of 1 gone, neighbours merged where all operands allow. At least one axis.
-struct Nest {
-  std::vector<std::int64_t> extents;
-  std::vector<Strides> strides;  ///< [operand][axis]
-  std::size_t axes() const { return extents.size(); }
-  std::int64_t count() const;
-  /// Largest distance of an element from the first, in elements of that operand.
-  std::int64_t span(std::size_t operand) const;
-  Nest without(std::size_t axis) const;
-};
-Nest make_nest(const Shape& shape, const std::vector<Strides>& operands);
-/// Strides of `desc` read as `shape` by numpy's broadcasting: 0 along repeated axes.
-Strides broadcast_strides(const TensorDesc& desc, const Shape& shape);
+/// As headrace::make_nest; a single element is read like a broadcast one.
+inline Nest make_nest(const Shape& shape, const std::vector<Strides>& operands) {
+  return headrace::make_nest(shape, operands, 0);
+}
 
 /// Whether counts or offsets need 64-bit arithmetic.
 bool is_wide(const Nest& nest);

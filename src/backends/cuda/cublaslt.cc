@@ -33,9 +33,7 @@ Loaded load() {
   }
   result.table.path = library.path();
   std::string missing;
-#define HEADRACE_CUBLASLT_LOAD(name)                                              \
-  result.table.name = reinterpret_cast<decltype(&::name)>(library.symbol(#name)); \
-  if (!result.table.name) missing += (missing.empty() ? "" : ", ") + std::string(#name);
+#define HEADRACE_CUBLASLT_LOAD(name) library.bind(result.table.name, #name, missing);
   HEADRACE_CUBLASLT_FUNCTIONS(HEADRACE_CUBLASLT_LOAD)
 #undef HEADRACE_CUBLASLT_LOAD
   if (!missing.empty()) result.why = fmt::format("{} lacks {}", library.path(), missing);

@@ -27,9 +27,7 @@ Loaded load() {
   }
   result.table.path = library.path();
   std::string missing;
-#define HEADRACE_CUDNN_LOAD(name)                                                 \
-  result.table.name = reinterpret_cast<decltype(&::name)>(library.symbol(#name)); \
-  if (!result.table.name) missing += (missing.empty() ? "" : ", ") + std::string(#name);
+#define HEADRACE_CUDNN_LOAD(name) library.bind(result.table.name, #name, missing);
   HEADRACE_CUDNN_FUNCTIONS(HEADRACE_CUDNN_LOAD)
 #undef HEADRACE_CUDNN_LOAD
   if (!missing.empty())

@@ -68,4 +68,21 @@ std::size_t packed_conv_bytes(const Problem& problem, std::size_t index);
 std::unique_ptr<Kernel> make_conv_kernel(const Problem& problem, const Choice& choice,
                                          std::string_view tactic);
 
+/// What the tactics for Conv and ConvTranspose share: all but their names and what they refuse.
+class CudnnConvTactic : public Tactic {
+ public:
+  Layout preferred_layout(const Problem&) const override { return Layout::channels_last; }
+  std::vector<Choice> candidates(const Problem& p) const override { return conv_candidates(p, id()); }
+  std::optional<Packed> pack(const Problem& p, const Choice& choice, std::size_t index,
+                             const HostTensor& data) const override {
+    return pack_conv(p, choice, index, data);
+  }
+  std::size_t packed_bytes(const Problem& p, const Choice&, std::size_t index) const override {
+    return packed_conv_bytes(p, index);
+  }
+  std::unique_ptr<Kernel> make(const Problem& p, const Choice& choice) const override {
+    return make_conv_kernel(p, choice, id());
+  }
+};
+
 }  // namespace headrace::cuda

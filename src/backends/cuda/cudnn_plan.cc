@@ -84,46 +84,39 @@ cudnnDataType_t to_cudnn(DType dtype) {
   }
 }
 
-std::int64_t OpGraph::tensor(DType dtype, std::span<const std::int64_t> dims,
-                             std::span<const std::int64_t> strides, std::int64_t alignment) {
-  Descriptor& d = tensors_.emplace_back(CUDNN_BACKEND_TENSOR_DESCRIPTOR, "tensor");
-  const auto uid = static_cast<std::int64_t>(tensors_.size());
-  d.set(CUDNN_ATTR_TENSOR_DATA_TYPE, to_cudnn(dtype));
+Descriptor& OpGraph::add_tensor(const char* what, cudnnDataType_t type, std::span<const std::int64_t> dims,
+                                std::span<const std::int64_t> strides, std::int64_t alignment) {
+  Descriptor& d = tensors_.emplace_back(CUDNN_BACKEND_TENSOR_DESCRIPTOR, what);
+  d.set(CUDNN_ATTR_TENSOR_DATA_TYPE, type);
   d.set(CUDNN_ATTR_TENSOR_DIMENSIONS, dims);
   d.set(CUDNN_ATTR_TENSOR_STRIDES, strides);
   d.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, alignment);
-  d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, uid);
-  d.finalize();
-  return uid;
+  d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, static_cast<std::int64_t>(tensors_.size()));
+  return d;
+}
+
+std::int64_t OpGraph::tensor(DType dtype, std::span<const std::int64_t> dims,
+                             std::span<const std::int64_t> strides, std::int64_t alignment) {
+  add_tensor("tensor", to_cudnn(dtype), dims, strides, alignment).finalize();
+  return static_cast<std::int64_t>(tensors_.size());
 }
 
 std::int64_t OpGraph::scalar(float value, std::size_t rank) {
   const std::vector<std::int64_t> ones(rank, 1);
-  Descriptor& d = tensors_.emplace_back(CUDNN_BACKEND_TENSOR_DESCRIPTOR, "scalar");
-  const auto uid = static_cast<std::int64_t>(tensors_.size());
-  d.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_DATA_FLOAT);
-  d.set(CUDNN_ATTR_TENSOR_DIMENSIONS, ones);
-  d.set(CUDNN_ATTR_TENSOR_STRIDES, ones);
-  d.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, std::int64_t{4});
-  d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, uid);
+  Descriptor& d = add_tensor("scalar", CUDNN_DATA_FLOAT, ones, ones, 4);
   d.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, true);
   d.finalize();
+  const auto uid = static_cast<std::int64_t>(tensors_.size());
   scalars_.emplace_back(uid, value);
   return uid;
 }
 
 std::int64_t OpGraph::virtual_tensor(std::span<const std::int64_t> dims,
                                      std::span<const std::int64_t> strides) {
-  Descriptor& d = tensors_.emplace_back(CUDNN_BACKEND_TENSOR_DESCRIPTOR, "virtual tensor");
-  const auto uid = static_cast<std::int64_t>(tensors_.size());
-  d.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_DATA_FLOAT);
-  d.set(CUDNN_ATTR_TENSOR_DIMENSIONS, dims);
-  d.set(CUDNN_ATTR_TENSOR_STRIDES, strides);
-  d.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, std::int64_t{16});
-  d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, uid);
+  Descriptor& d = add_tensor("virtual tensor", CUDNN_DATA_FLOAT, dims, strides, 16);
   d.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, true);
   d.finalize();
-  return uid;
+  return static_cast<std::int64_t>(tensors_.size());
 }
 
 namespace {

@@ -63,6 +63,9 @@ class OpGraph {
   const std::deque<std::pair<std::int64_t, float>>& scalars() const { return scalars_; }
 
  private:
+  /// Not finalized. Its unique id is the number of tensors.
+  Descriptor& add_tensor(const char* what, cudnnDataType_t type, std::span<const std::int64_t> dims,
+                         std::span<const std::int64_t> strides, std::int64_t alignment);
   const Descriptor& at(std::int64_t uid) const { return tensors_[static_cast<std::size_t>(uid - 1)]; }
   std::deque<Descriptor> tensors_;
   std::vector<Descriptor> parts_, ops_;

@@ -26,10 +26,7 @@ Loaded load() {
     return result;
   }
   std::string missing;
-#define HEADRACE_CUDA_LOAD(name)                                                                         \
-  result.table.name = reinterpret_cast<decltype(&::name)>(library.symbol(HEADRACE_CUDA_EXPANDED(name))); \
-  if (!result.table.name)                                                                                \
-    missing += (missing.empty() ? "" : ", ") + std::string(HEADRACE_CUDA_EXPANDED(name));
+#define HEADRACE_CUDA_LOAD(name) library.bind(result.table.name, HEADRACE_CUDA_EXPANDED(name), missing);
   HEADRACE_CUDA_FUNCTIONS(HEADRACE_CUDA_LOAD)
 #undef HEADRACE_CUDA_LOAD
   if (!missing.empty()) {

@@ -20,6 +20,12 @@ class Library {
   const std::string& error() const { return error_; }  ///< why not, for people
   /// Address of an exported function, null when the library (or this version of it) has none.
   void* symbol(const char* name) const;
+  /// Points `function` at an exported function; adds its name to the list in `missing` where there is none.
+  template <class F>
+  void bind(F*& function, const char* name, std::string& missing) const {
+    function = reinterpret_cast<F*>(symbol(name));
+    if (!function) missing += (missing.empty() ? "" : ", ") + std::string(name);
+  }
 
  private:
   void* handle_ = nullptr;

@@ -43,11 +43,11 @@ Nvrtc load() {
                 "; install it with the CUDA toolkit or as the package nvidia-cuda-nvrtc";
     return table;
   }
-#define HEADRACE_NVRTC_LOAD(name)                                          \
-  table.name = reinterpret_cast<decltype(&::name)>(library.symbol(#name)); \
-  if (!table.name) table.why = library.path() + " is too old: it lacks " + #name;
+  std::string missing;
+#define HEADRACE_NVRTC_LOAD(name) library.bind(table.name, #name, missing);
   HEADRACE_NVRTC_FUNCTIONS(HEADRACE_NVRTC_LOAD)
 #undef HEADRACE_NVRTC_LOAD
+  if (!missing.empty()) table.why = library.path() + " is too old: it lacks " + missing;
   return table;
 }
 

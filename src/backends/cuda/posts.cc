@@ -2,12 +2,6 @@
 
 namespace headrace::cuda {
 
-std::size_t post_operands(std::span<const Post> posts) {
-  std::size_t count = 0;
-  for (const Post& post : posts) count += arity(post.op) == 2;
-  return count;
-}
-
 TensorDesc per_channel(const TensorDesc& bias, std::size_t rank) {
   TensorDesc desc = bias;
   for (std::size_t i = 2; i < rank; ++i) {
@@ -22,21 +16,17 @@ TensorDesc per_channel(const TensorDesc& bias, std::size_t rank) {
 Problem finishing(const TensorDesc& dst, const std::optional<TensorDesc>& bias, std::span<const Post> posts,
                   std::span<const TensorDesc> operands) {
   Problem problem;
-  PwExpr expr;
-  const auto load = [&](const TensorDesc& desc) {
-    problem.srcs.push_back(desc);
-    const std::int32_t x = expr.load(static_cast<std::int32_t>(problem.srcs.size() - 1), desc.dtype);
-    return desc.dtype == DType::f32 ? x : expr.op(PwOp::cast, DType::f32, x);
-  };
-  std::int32_t value = load(dst);
-  if (bias) value = expr.op(PwOp::add, DType::f32, value, load(*bias));
-  std::size_t next = 0;
-  for (const Post& post : posts) {
-    const std::int32_t b = arity(post.op) == 2 ? load(operands[next++]) : -1;
-    value = expr.op(post.op, DType::f32, value, b, -1, post.alpha, post.beta);
+  std::vector<Post> all(posts.begin(), posts.end());
+  problem.srcs = {dst};
+  if (bias) {
+    all.insert(all.begin(), {PwOp::add});
+    problem.srcs.push_back(*bias);
   }
-  if (dst.dtype != DType::f32) expr.op(PwOp::cast, dst.dtype, value);
-  problem.op = Pointwise{std::move(expr)};
+  problem.srcs.insert(problem.srcs.end(), operands.begin(),
+                      operands.begin() + static_cast<std::ptrdiff_t>(post_operands(posts)));
+  std::vector<DType> loads;
+  for (const TensorDesc& d : problem.srcs) loads.push_back(d.dtype);
+  problem.op = Pointwise{post_expr(all, loads)};
   problem.dsts = {dst};
   return problem;
 }

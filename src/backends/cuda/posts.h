@@ -9,6 +9,7 @@
 
 #include "backends/cuda/kernel_chain.h"
 #include "backends/cuda/tactics.h"
+#include "core/post.h"
 
 namespace headrace::cuda {
 
@@ -21,9 +22,6 @@ Problem casting(const TensorDesc& src, const TensorDesc& dst);
 /// Why the pointwise kernels cannot do `problem`, or nothing.
 std::optional<Refusal> refuse_pointwise(const Problem& problem);
 std::unique_ptr<Kernel> make_pointwise_kernel(const Problem& problem);
-
-/// Number of operands that these posts read.
-std::size_t post_operands(std::span<const Post> posts);
 
 /// A per-channel operand [M] of an activation of this rank: [M,1,...].
 TensorDesc per_channel(const TensorDesc& bias, std::size_t rank);

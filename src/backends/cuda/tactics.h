@@ -1,4 +1,4 @@
-// Factories of all tactics of this backend, one per line of tactics.inc; and helpers that they share.
+// Factories of all tactics of this backend, one per line of tactics.inc.
 //
 // While a tactic is asked (candidates, pack, make) and while its kernel is launched, the device's context is
 // current on the calling thread (Device::enter): cuCtxGetCurrent gives it. A NativeStream is a CUstream.
@@ -15,13 +15,5 @@ namespace headrace::cuda {
 #define X(factory) std::unique_ptr<Tactic> make_##factory();
 #include "backends/cuda/tactics.inc"
 #undef X
-
-inline std::optional<Refusal> refuse(std::string reason) { return Refusal{std::move(reason)}; }
-
-/// The problem's operator as T, or null.
-template <class T>
-const T* op_as(const Problem& problem) {
-  return std::get_if<T>(&problem.op);
-}
 
 }  // namespace headrace::cuda

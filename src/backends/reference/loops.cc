@@ -45,14 +45,6 @@ void load(DType dtype, const std::byte* base, std::int64_t offset, std::int64_t 
 
 }  // namespace
 
-Strides broadcast_strides(const TensorDesc& desc, const Shape& shape) {
-  Strides strides(shape.size(), 0);
-  const std::size_t skip = shape.size() - desc.shape.size();
-  for (std::size_t i = 0; i < desc.shape.size(); ++i)
-    if (desc.shape[i] != 1) strides[skip + i] = desc.strides[i];
-  return strides;
-}
-
 Nest Nest::without(std::size_t axis) const {
   Nest nest = *this;
   nest.shape.erase(nest.shape.begin() + static_cast<std::ptrdiff_t>(axis));

@@ -30,9 +30,6 @@ struct Work {
   std::size_t workspace = 0;
 };
 
-/// Strides of `desc` when it is read as a tensor of `shape` (numpy's broadcasting): 0 along broadcast axes.
-Strides broadcast_strides(const TensorDesc& desc, const Shape& shape);
-
 /// A loop nest over `shape`, with one offset per tensor.
 struct Nest {
   Shape shape;

@@ -1,8 +1,8 @@
 // cpu.arg_reduce: ArgMax and ArgMin of f32 along any axis.
 #include "backends/cpu/parallel.h"
-#include "backends/cpu/strided.h"
 #include "backends/cpu/tactics.h"
 #include "backends/cpu/vec.h"
+#include "backends/nest.h"
 
 namespace headrace::cpu {
 namespace {

@@ -7,9 +7,9 @@
 #include <limits>
 
 #include "backends/cpu/parallel.h"
-#include "backends/cpu/strided.h"
 #include "backends/cpu/tactics.h"
 #include "backends/cpu/vec.h"
+#include "backends/nest.h"
 
 namespace headrace::cpu {
 namespace {

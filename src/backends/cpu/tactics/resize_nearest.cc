@@ -3,8 +3,8 @@
 
 #include "backends/cpu/parallel.h"
 #include "backends/cpu/resize_axis.h"
-#include "backends/cpu/strided.h"
 #include "backends/cpu/tactics.h"
+#include "backends/nest.h"
 
 namespace headrace::cpu {
 namespace {

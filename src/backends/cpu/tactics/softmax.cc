@@ -1,8 +1,8 @@
 // cpu.softmax: (log-)softmax of f32 along the axis that is contiguous in memory.
 #include "backends/cpu/parallel.h"
-#include "backends/cpu/strided.h"
 #include "backends/cpu/tactics.h"
 #include "backends/cpu/vec.h"
+#include "backends/nest.h"
 
 namespace headrace::cpu {
 namespace {

@@ -8,7 +8,7 @@
 namespace headrace::cuda {
 namespace {
 
-class CudnnConv final : public Tactic {
+class CudnnConv final : public CudnnConvTactic {
  public:
   std::string_view id() const override { return "cuda.cudnn.conv"; }
 
@@ -19,18 +19,6 @@ class CudnnConv final : public Tactic {
       for (const Dim& d : *pads)
         if (d.value < 0) return refuse("negative padding");
     return refuse_conv(p);
-  }
-  Layout preferred_layout(const Problem&) const override { return Layout::channels_last; }
-  std::vector<Choice> candidates(const Problem& p) const override { return conv_candidates(p, id()); }
-  std::optional<Packed> pack(const Problem& p, const Choice& choice, std::size_t index,
-                             const HostTensor& data) const override {
-    return pack_conv(p, choice, index, data);
-  }
-  std::size_t packed_bytes(const Problem& p, const Choice&, std::size_t index) const override {
-    return packed_conv_bytes(p, index);
-  }
-  std::unique_ptr<Kernel> make(const Problem& p, const Choice& choice) const override {
-    return make_conv_kernel(p, choice, id());
   }
 };
 

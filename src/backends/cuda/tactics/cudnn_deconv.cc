@@ -7,7 +7,7 @@
 namespace headrace::cuda {
 namespace {
 
-class CudnnDeconv final : public Tactic {
+class CudnnDeconv final : public CudnnConvTactic {
  public:
   std::string_view id() const override { return "cuda.cudnn.deconv"; }
 
@@ -21,18 +21,6 @@ class CudnnDeconv final : public Tactic {
       if (conv->output_padding[i] >= conv->strides[i])
         return refuse("output_padding is not below the stride");
     return refuse_conv(p);
-  }
-  Layout preferred_layout(const Problem&) const override { return Layout::channels_last; }
-  std::vector<Choice> candidates(const Problem& p) const override { return conv_candidates(p, id()); }
-  std::optional<Packed> pack(const Problem& p, const Choice& choice, std::size_t index,
-                             const HostTensor& data) const override {
-    return pack_conv(p, choice, index, data);
-  }
-  std::size_t packed_bytes(const Problem& p, const Choice&, std::size_t index) const override {
-    return packed_conv_bytes(p, index);
-  }
-  std::unique_ptr<Kernel> make(const Problem& p, const Choice& choice) const override {
-    return make_conv_kernel(p, choice, id());
   }
 };
 
