@@ -74,7 +74,8 @@ class HostDevice final : public Device {
         threads_(options.threads > 0 ? options.threads : usable_cores()),
         recordings_(options.recordings),
         separate_(options.separate_memory),
-        ledger_(std::make_shared<Ledger>(options.budget_bytes)) {}
+        ledger_(std::make_shared<Ledger>(options.budget_bytes)),
+        recording_limit_(options.recording_limit_bytes) {}
 
   std::string_view kind() const override { return kind_; }
   std::string model() const override { return model_; }
@@ -89,8 +90,9 @@ class HostDevice final : public Device {
   std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {
     StreamOptions own = options;
     if (own.threads <= 0) own.threads = threads_;
-    return own.inline_execution ? host::make_inline_stream(own, recordings_)
-                                : host::make_worker_stream(own, recordings_);
+    host::Recordings rules{recordings_ ? ledger_ : nullptr, recording_limit_};
+    return own.inline_execution ? host::make_inline_stream(own, std::move(rules))
+                                : host::make_worker_stream(own, std::move(rules));
   }
   EventRef make_event(const EventOptions&) override { return std::make_shared<host::HostEvent>(); }
   bool can_record() const override { return recordings_; }
@@ -102,6 +104,7 @@ class HostDevice final : public Device {
   int threads_;
   bool recordings_, separate_;
   std::shared_ptr<Ledger> ledger_;
+  std::size_t recording_limit_;
 };
 
 }  // namespace

@@ -26,6 +26,7 @@ struct HostDeviceOptions {
   /// Streams can record, single streams only: nothing is gained on a host, but it lets what is written for
   /// recordings be tested on one.
   bool recordings = false;
+  std::size_t recording_limit_bytes = SIZE_MAX;  ///< a larger recording is refused: out_of_memory
   /// Plays a machine with memory of its own, for tests: memory of kind device has no host address, that of
   /// kind host no device address, and fresh memory is filled with garbage.
   bool separate_memory = false;

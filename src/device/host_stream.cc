@@ -68,16 +68,34 @@ class HostRecording final : public Recording {
     std::byte* workspace = nullptr;
     std::size_t size = 0;
   };
+  ~HostRecording() override {
+    if (ledger_) ledger_->give_back(size_bytes_, MemoryUse::recordings, false);
+  }
   std::size_t nodes() const override { return steps.size(); }
-  std::size_t size_bytes() const override { return 0; }
+  std::size_t size_bytes() const override { return size_bytes_; }
+  /// Counts what it holds; Error(out_of_memory) when that is too much.
+  void close(const Recordings& rules) {
+    *open = false;
+    for (const Step& step : steps) size_bytes_ += sizeof(Step) + step.data.size() * sizeof(std::byte*);
+    if (size_bytes_ > rules.limit_bytes)
+      throw Error(ErrorCode::out_of_memory, "a recording takes " + std::to_string(size_bytes_) +
+                                                " bytes, the device gives at most " +
+                                                std::to_string(rules.limit_bytes));
+    rules.ledger->take(size_bytes_, MemoryUse::recordings, false);
+    ledger_ = rules.ledger;
+  }
   std::vector<Step> steps;
   std::shared_ptr<bool> open = std::make_shared<bool>(true);  ///< events that were recorded inside know it
+
+ private:
+  std::shared_ptr<Ledger> ledger_;
+  std::size_t size_bytes_ = 0;
 };
 
 /// Checks and recordings; what is submitted runs in a derived class.
 class HostStream : public Stream {
  public:
-  HostStream(const StreamOptions& options, bool records) : name_(options.name), records_(records) {
+  HostStream(const StreamOptions& options, Recordings rules) : name_(options.name), rules_(std::move(rules)) {
     long_list_.reserve(kLongOperands);
   }
 
@@ -124,7 +142,7 @@ class HostStream : public Stream {
     run_synchronize();
   }
   std::unique_ptr<Recording> make_recording(const std::function<void()>& work) final {
-    if (!records_) return Stream::make_recording(work);
+    if (!rules_.ledger) return Stream::make_recording(work);
     if (recording_) throw Error(ErrorCode::misuse, "this stream is recording already");
     recording_ = std::make_unique<HostRecording>();
     std::exception_ptr error;
@@ -133,8 +151,12 @@ class HostStream : public Stream {
     } catch (...) {
       error = std::current_exception();
     }
-    *recording_->open = false;
     std::unique_ptr<HostRecording> recording = std::move(recording_);
+    try {
+      recording->close(rules_);
+    } catch (...) {
+      if (!error) error = std::current_exception();
+    }
     if (error) rethrow_from_recording(error, name_);
     return recording;
   }
@@ -158,15 +180,15 @@ class HostStream : public Stream {
 
  private:
   std::string name_;
-  bool records_;
+  Recordings rules_;
   std::vector<std::byte*> long_list_;
   std::unique_ptr<HostRecording> recording_;
 };
 
 class InlineStream final : public HostStream {
  public:
-  InlineStream(const StreamOptions& options, bool records)
-      : HostStream(options, records), threads_(options.threads) {}
+  InlineStream(const StreamOptions& options, Recordings rules)
+      : HostStream(options, std::move(rules)), threads_(options.threads) {}
   NativeStream native() const override { return nullptr; }
 
  private:
@@ -213,8 +235,8 @@ struct Command {
 
 class WorkerStream final : public HostStream {
  public:
-  WorkerStream(const StreamOptions& options, bool records)
-      : HostStream(options, records), threads_(options.threads), ring_(kRing), lists_(kLongLists) {
+  WorkerStream(const StreamOptions& options, Recordings rules)
+      : HostStream(options, std::move(rules)), threads_(options.threads), ring_(kRing), lists_(kLongLists) {
     for (auto& list : lists_) list.reserve(kLongOperands);
     worker_ = sched::Thread(options.name, [this] { run(); });
   }
@@ -349,11 +371,11 @@ class WorkerStream final : public HostStream {
 
 }  // namespace
 
-std::unique_ptr<Stream> make_inline_stream(const StreamOptions& options, bool records) {
-  return std::make_unique<InlineStream>(options, records);
+std::unique_ptr<Stream> make_inline_stream(const StreamOptions& options, Recordings recordings) {
+  return std::make_unique<InlineStream>(options, std::move(recordings));
 }
-std::unique_ptr<Stream> make_worker_stream(const StreamOptions& options, bool records) {
-  return std::make_unique<WorkerStream>(options, records);
+std::unique_ptr<Stream> make_worker_stream(const StreamOptions& options, Recordings recordings) {
+  return std::make_unique<WorkerStream>(options, std::move(recordings));
 }
 
 }  // namespace headrace::host

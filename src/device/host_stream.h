@@ -4,10 +4,17 @@
 #include <memory>
 
 #include "device/device.h"
+#include "device/ledger.h"
 
 namespace headrace::host {
 
-std::unique_ptr<Stream> make_inline_stream(const StreamOptions& options, bool records);
-std::unique_ptr<Stream> make_worker_stream(const StreamOptions& options, bool records);
+/// Whether and how a device records.
+struct Recordings {
+  std::shared_ptr<Ledger> ledger;  ///< counts them; null: the device does not record
+  std::size_t limit_bytes = SIZE_MAX;
+};
+
+std::unique_ptr<Stream> make_inline_stream(const StreamOptions& options, Recordings recordings);
+std::unique_ptr<Stream> make_worker_stream(const StreamOptions& options, Recordings recordings);
 
 }  // namespace headrace::host

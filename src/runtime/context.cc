@@ -253,11 +253,28 @@ void Context::State::activate(Entry& entry) {
   record(entry);
 }
 
+void Context::State::drop_recordings(std::size_t keep) {
+  for (Entry& entry : entries) {
+    if (!entry.recording) continue;
+    if (keep > 0) {
+      --keep;
+      continue;
+    }
+    entry.recording.reset();
+    entry.generation = 0;  // recorded again when it is prepared again
+    engine->state().stats.dropped.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
 void Context::State::record(Entry& entry) {
-  Device& device = *engine->state().device;
+  const Engine::State& owner = engine->state();
+  Device& device = *owner.device;
+  if (entry.recording) drain();
   entry.recording.reset();
-  if (!device.can_record() || device.unified_memory() || entry.launches.empty()) return;
+  if (!device.can_record() || device.unified_memory() || entry.launches.empty() || owner.max_recordings == 0)
+    return;
   drain();
+  drop_recordings(owner.max_recordings - 1);
   if (!recorder) recorder = device.make_stream({.name = "record"});
   // Once for real, on zeros: vendors load kernels when they first run, which a capture does not allow.
   std::vector<Binding> in, out;
@@ -279,8 +296,9 @@ void Context::State::record(Entry& entry) {
   recorder->synchronize();
   try {
     entry.recording = recorder->make_recording(launch_all);
+    owner.stats.recorded.fetch_add(1, std::memory_order_relaxed);
   } catch (const Error& e) {
-    engine->state().stats.unrecorded.fetch_add(1, std::memory_order_relaxed);
+    owner.stats.count_unrecorded(e.what());
     log(LogSeverity::warning, "these shapes run launch by launch, they could not be recorded: ", e.what());
   }
 }

@@ -92,6 +92,8 @@ struct Context::State {
   double recorded_us(Stream& stream, const Entry& entry, const Launch& launch, int repeats) const;
   /// Makes the recording of an entry, on devices that can.
   void record(Entry& entry);
+  /// Keeps the recordings of the `keep` entries used last. Nothing is in flight.
+  void drop_recordings(std::size_t keep);
   bool outputs_staged() const {
     return std::all_of(outputs.begin(), outputs.end(),
                        [this](const Binding& b) { return !b.buffer || is_staged(b); });

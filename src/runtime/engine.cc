@@ -83,6 +83,7 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
   if (state.device->unified_memory()) state.reference = registry.find("reference");
   state.threads = options.threads > 0 ? options.threads : usable_cores();
   state.memory_budget_bytes = options.memory_budget_bytes;
+  state.max_recordings = options.max_recordings;
   if (plan->weights.size() > options.memory_budget_bytes)
     throw Error(
         ErrorCode::out_of_memory,

@@ -33,6 +33,9 @@ struct EngineOptions {
   std::uint64_t memory_budget_bytes = UINT64_MAX;
   bool check_hazards = false;  ///< wraps the device in the hazard checker
   std::size_t kernel_cache_entries = 4096;
+  /// Recordings (CUDA graphs) that one context keeps, of the shapes used last; 0: everything runs launch by
+  /// launch. Shapes whose recording was given up are recorded again when they are prepared again.
+  std::size_t max_recordings = 16;
 };
 
 class Engine {

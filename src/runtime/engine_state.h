@@ -18,10 +18,28 @@
 
 namespace headrace::runtime {
 
-struct EngineStats {
+class EngineStats {
+ public:
   std::atomic<std::uint64_t> fallbacks{0};   ///< steps that ran with another tactic than the plan's
-  std::atomic<std::uint64_t> unrecorded{0};  ///< shape keys that a recording device could not record
   std::atomic<std::uint64_t> prepared{0};    ///< shape keys that did not come from a context's cache
+  std::atomic<std::uint64_t> recorded{0};    ///< recordings made, again after a change of memory too
+  std::atomic<std::uint64_t> dropped{0};     ///< recordings given up for EngineOptions::max_recordings
+  std::atomic<std::uint64_t> unrecorded{0};  ///< times that a recording device could not record a shape key
+
+  void count_unrecorded(std::string why) {
+    unrecorded.fetch_add(1, std::memory_order_relaxed);
+    sched::LockGuard lock(mutex_);
+    unrecorded_why_ = std::move(why);
+  }
+  /// Why the last of `unrecorded` was not recorded; empty when there is none.
+  std::string unrecorded_why() const {
+    sched::LockGuard lock(mutex_);
+    return unrecorded_why_;
+  }
+
+ private:
+  mutable sched::Mutex mutex_{"engine.stats"};
+  std::string unrecorded_why_;
 };
 
 /// What the hazard checker found. Shared with the checker, which may outlive the engine.
@@ -51,6 +69,7 @@ struct Engine::State {
   std::shared_ptr<HazardLog> hazards = std::make_shared<HazardLog>();
   int threads = 1;
   std::uint64_t memory_budget_bytes = UINT64_MAX;
+  std::size_t max_recordings = SIZE_MAX;
   BufferRef weights;  ///< null when the plan has none
   std::vector<IoInfo> inputs, outputs;
   std::vector<Op> ops;                     ///< one per step

@@ -3,23 +3,23 @@
 #ifndef __SANITIZE_ADDRESS__
 #include <gtest/gtest.h>
 
-#include "plan/run_util.h"
+#include "plan/apart.h"
 #include "support/counted_new.h"
 
 namespace headrace {
 namespace {
 
-TEST(RuntimeAllocation, EnqueueMakesNone) {
-  const auto engine = runtime::Engine::create(std::make_shared<const Plan>(test::compile_small()),
-                                              test::reference_registry(), {.threads = 1});
+/// Allocations of this thread, and of the device, in ten inferences of prepared shapes on host memory.
+void expect_none(const runtime::EngineRef& engine) {
+  Device& device = engine->device();
   runtime::Context context(engine);
   const ShapeMap shapes{{"x", {2, 2, 4, 4}}};
   const auto& prepared = context.prepare(shapes);
-  const auto stream = engine->device().make_stream({.name = "test", .inline_execution = true, .threads = 1});
-  const auto done = engine->device().make_event(), consumed = engine->device().make_event();
+  const auto stream = device.make_stream({.name = "test", .inline_execution = true, .threads = 1});
+  const auto done = device.make_event(), consumed = device.make_event();
   std::vector<BufferRef> in, out;
   const auto make = [&](const TensorDesc& d) {
-    return engine->device().allocate(d.span_bytes(), MemoryKind::host, MemoryUse::io);
+    return device.allocate(d.span_bytes(), MemoryKind::pinned, MemoryUse::io);
   };
   for (const auto& d : prepared.inputs) in.push_back(make(d));
   for (const auto& d : prepared.outputs) out.push_back(make(d));
@@ -37,9 +37,24 @@ TEST(RuntimeAllocation, EnqueueMakesNone) {
   { auto probe = std::make_unique<int>(1); }
   EXPECT_EQ(allocations, 1) << "the counter itself does not work";
   allocations = 0;
+  const std::uint64_t before = device.memory().allocations;
   for (int i = 0; i < 10; ++i) infer();
   counting = false;
   EXPECT_EQ(allocations, 0);
+  EXPECT_EQ(device.memory().allocations, before);
+}
+
+TEST(RuntimeAllocation, EnqueueMakesNone) {
+  expect_none(runtime::Engine::create(std::make_shared<const Plan>(test::compile_small()),
+                                      test::reference_registry(), {.threads = 1}));
+}
+
+TEST(RuntimeAllocation, NoneWithUploadReplayAndDownload) {
+  expect_none(test::apart_engine(test::apart_registry()));
+}
+
+TEST(RuntimeAllocation, NoneWithoutRecordings) {
+  expect_none(test::apart_engine(test::apart_registry(), 0, {.threads = 1, .max_recordings = 0}));
 }
 
 }  // namespace

@@ -3,47 +3,17 @@
 #include <gtest/gtest.h>
 
 #include "device/host_device.h"
-#include "plan/run_util.h"
+#include "plan/apart.h"
 #include "runtime/engine_state.h"
 
 namespace headrace {
 namespace {
 
-/// The backend `apart`: reference kernels on a device with memory of its own that can record.
-const Registry& apart_registry() {
-  static const Registry* registry = [] {
-    auto* r = new Registry;
-    Backend backend = make_reference_backend();
-    backend.name = "apart";
-    backend.make_device = [](std::string_view) {
-      return make_host_device(
-          {.kind = "apart", .model = "", .threads = 1, .recordings = true, .separate_memory = true});
-    };
-    r->add(std::move(backend));
-    return r;
-  }();
-  return *registry;
+runtime::EngineRef make_engine(int opt_level) {
+  return test::apart_engine(test::apart_registry(), opt_level);
 }
 
-runtime::EngineRef make_engine(int opt_level, std::int64_t max = 4) {
-  compiler::Options options;
-  options.device = "apart";
-  options.opt_level = opt_level;
-  options.threads = 1;
-  options.profiles = {{{"*", {0}, {1}, {max}}}};
-  return runtime::Engine::create(
-      std::make_shared<const Plan>(compiler::compile(test::small_graph(), apart_registry(), options)),
-      apart_registry(), {.threads = 1});
-}
-
-test::Tensors inputs_of(std::int64_t n, std::uint32_t seed) {
-  test::Tensors t;
-  t["x"] = test::random_tensor({n, 2, 4, 4}, seed);
-  HostTensor i(DType::i64, {3});
-  i.set_int(1, 47), i.set_int(2, 5);
-  t["i"] = std::move(i);
-  return t;
-}
+using test::inputs_of;
 
 void expect_right(runtime::Context& context, const test::Tensors& inputs) {
   const auto expected = test::run_graph(test::small_graph(), inputs);
