@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
@@ -31,6 +32,20 @@ ShapeRange parse_range(const std::string& text) {
   return {name, parse_shape(parts[0]), parse_shape(parts[1]), parse_shape(parts[2])};
 }
 
+/// A flag that names an input which the profile at hand has already begins the next profile.
+std::vector<std::vector<ShapeRange>> parse_profiles(const std::vector<std::string>& texts) {
+  std::vector<std::vector<ShapeRange>> profiles;
+  for (const std::string& text : texts) {
+    ShapeRange range = parse_range(text);
+    const bool next =
+        profiles.empty() || std::any_of(profiles.back().begin(), profiles.back().end(),
+                                        [&](const ShapeRange& r) { return r.input == range.input; });
+    if (next) profiles.emplace_back();
+    profiles.back().push_back(std::move(range));
+  }
+  return profiles;
+}
+
 void run(const Options& o) {
   using Seconds = std::chrono::duration<double>;
   if (std::filesystem::is_directory(o.output))
@@ -47,16 +62,7 @@ void run(const Options& o) {
                        .extra_outputs = o.outputs,
                        .disabled_passes = o.disabled};
   if (!o.memory_budget.empty()) options.memory_budget_bytes = parse_bytes(o.memory_budget);
-  if (!o.profiles.empty()) {
-    auto& profile = options.profiles.emplace_back();
-    for (const std::string& text : o.profiles) {
-      profile.push_back(parse_range(text));
-      for (std::size_t i = 0; i + 1 < profile.size(); ++i)
-        if (profile[i].input == profile.back().input)
-          throw Error(ErrorCode::invalid_argument,
-                      fmt::format("--profile names '{}' twice; give one range for it", profile[i].input));
-    }
-  }
+  options.profiles = parse_profiles(o.profiles);
   const bool terminal = isatty(2) != 0;
   int last = -1;
   options.progress = [&](std::string_view stage, double done) {
@@ -102,9 +108,10 @@ void add_build(CLI::App& app, int&) {
                   "fp32, or fp16 (cuda, reference): f16 between the model's inputs and outputs")
       ->check(CLI::IsMember({"fp32", "fp16"}))
       ->capture_default_str();
-  sub->add_option(
-         "--profile", o->profiles,
-         "NAME=MIN:OPT:MAX, shapes like 1x3x224x224; '*=1:8:16' sets the batch of every dynamic input")
+  sub->add_option("--profile", o->profiles,
+                  "NAME=MIN:OPT:MAX, shapes like 1x3x224x224; '*=1:8:16' sets the batch of every dynamic "
+                  "input; naming an "
+                  "input again begins a further profile, which gets kernels of its own")
       ->allow_extra_args(false);
   sub->add_option("--timing-cache", o->timing_cache, "file of measured times, read and merged");
   sub->add_option("--opt-level", o->opt_level, "0: kernels by rule; 1: by timing")

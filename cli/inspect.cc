@@ -26,6 +26,12 @@ std::string shapes_of(const Json& tensors) {
   return text;
 }
 
+void print_tried(const Json& tried, const std::string& profile) {
+  for (const Json& t : tried)
+    fmt::print("       {}tried   {} [{}]: {:.1f} us\n", profile, t["tactic"].get<std::string>(),
+               t["choice"].get<std::string>(), t["us"].get<double>());
+}
+
 void inspect_plan(const std::string& path, bool verbose, const std::string& json_path) {
   const Json json = Json::parse(PlanFile::load(path).describe_json());
   write_json(json_path, json);
@@ -37,10 +43,14 @@ void inspect_plan(const std::string& path, bool verbose, const std::string& json
     for (const Json& t : json[kind])
       fmt::print("  {:<8} {:<24} {} {}\n", kind, t["name"].get<std::string>(), t["dtype"].get<std::string>(),
                  t["shape"].get<std::string>());
-  for (const Json& profile : json["profiles"])
+  std::size_t number = 0;
+  for (const Json& profile : json["profiles"]) {
     for (const Json& range : profile)
-      fmt::print("  profile  {:<24} min {} opt {} max {}\n", range["input"].get<std::string>(),
+      fmt::print("  profile {} {:<22} min {} opt {} max {}\n", number, range["input"].get<std::string>(),
                  range["min"].dump(), range["opt"].dump(), range["max"].dump());
+    ++number;
+  }
+  for (const Json& gap : json["profile_gaps"]) fmt::print("  gap      {}\n", gap.get<std::string>());
   fmt::print("  weights  {:.2f} MB; {} tensors, {} of them views without memory of their own\n",
              json["memory_bytes"]["weights"].get<double>() / 1e6, json["tensors"].get<int>(),
              json["views"].get<int>());
@@ -54,11 +64,15 @@ void inspect_plan(const std::string& path, bool verbose, const std::string& json
     if (layer["origins"].size() > 1) origin += fmt::format(" +{}", layer["origins"].size() - 1);
     fmt::print("{:4d} {:<26} {:<40} {}\n", index++, layer["tactic"].get<std::string>(),
                layer.contains("outputs") ? shapes_of(layer["outputs"]) : "", origin);
+    for (const Json& v : layer["variants"])
+      if (verbose || v["tactic"] != layer["tactic"] || v["choice"] != layer["choice"])
+        fmt::print("       profile {}: {} [{}]\n", v["profile"].get<int>(), v["tactic"].get<std::string>(),
+                   v["choice"].get<std::string>());
     if (!verbose) continue;
     fmt::print("       {}\n", layer["op"].get<std::string>());
-    for (const Json& t : layer["tried"])
-      fmt::print("       tried   {} [{}]: {:.1f} us\n", t["tactic"].get<std::string>(),
-                 t["choice"].get<std::string>(), t["us"].get<double>());
+    print_tried(layer["tried"], "");
+    for (const Json& v : layer["variants"])
+      print_tried(v["tried"], fmt::format("profile {}: ", v["profile"].get<int>()));
     for (const Json& r : layer["refused"])
       fmt::print("       refused {}: {}\n", r["tactic"].get<std::string>(), r["reason"].get<std::string>());
   }

@@ -72,7 +72,7 @@ struct TensorInfo {
   DType dtype = DType::f32;
   std::string shape_text;  ///< "Nx3x224x224"
   Shape shape;             ///< -1 where the extent is not fixed
-  Shape min, opt, max;     ///< inputs: the profile's range
+  Shape min, opt, max;     ///< inputs: least min and greatest max of all profiles, opt of the first one
 };
 
 class Engine {

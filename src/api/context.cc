@@ -6,6 +6,7 @@
 #include <headrace/runtime.h>
 
 #include "api/borrowed_buffer.h"
+#include "plan/profiles.h"
 #include "runtime/engine.h"
 #include "runtime/io.h"
 
@@ -147,7 +148,8 @@ std::vector<LayerTime> Context::profile(int repeats) {
   std::vector<LayerTime> result;
   for (const runtime::StepTime& time : state_->context.profile_steps(*state_->stream, repeats)) {
     const PlanStep& step = plan.steps[time.step];
-    result.push_back({step.origins.empty() ? step.op.id : step.origins.front(), step.tactic, time.us});
+    const StepWay way = way_of(step, state_->context.used_profile());
+    result.push_back({step.origins.empty() ? step.op.id : step.origins.front(), way.tactic, time.us});
   }
   return result;
 }

@@ -6,6 +6,7 @@
 
 #include "plan/placement.h"
 #include "plan/plan.h"
+#include "plan/profiles.h"
 
 namespace headrace {
 namespace {
@@ -25,6 +26,13 @@ Json io_json(const Plan& plan, const std::vector<std::int32_t>& indices) {
   return list;
 }
 
+Json tried_json(const std::vector<TimingRecord>& tried) {
+  Json list = Json::array();
+  for (const TimingRecord& t : tried)
+    list.push_back({{"tactic", t.tactic}, {"choice", t.choice}, {"us", t.us}});
+  return list;
+}
+
 Json layer_json(const Plan& plan, const PlanStep& step) {
   Json layer = {{"op", to_string(from_record(step.op), plan.shapes)},
                 {"tactic", step.tactic},
@@ -37,9 +45,11 @@ Json layer_json(const Plan& plan, const PlanStep& step) {
   layer["refused"] = Json::array();
   for (const RefusalRecord& r : step.refused)
     layer["refused"].push_back({{"tactic", r.tactic}, {"reason", r.reason}});
-  layer["tried"] = Json::array();
-  for (const TimingRecord& t : step.tried)
-    layer["tried"].push_back({{"tactic", t.tactic}, {"choice", t.choice}, {"us", t.us}});
+  layer["tried"] = tried_json(step.tried);
+  layer["variants"] = Json::array();
+  for (const StepVariant& v : step.variants)
+    layer["variants"].push_back(
+        {{"profile", v.profile}, {"tactic", v.tactic}, {"choice", v.choice}, {"tried", tried_json(v.tried)}});
   return layer;
 }
 
@@ -94,6 +104,7 @@ std::string PlanFile::describe_json() const {
       ranges.push_back({{"input", r.input}, {"min", r.min}, {"opt", r.opt}, {"max", r.max}});
     json["profiles"].push_back(ranges);
   }
+  json["profile_gaps"] = profile_gaps(plan);
   json["memory_bytes"] = memory_json(plan);
   std::size_t views = 0;
   for (const PlanTensor& t : plan.tensors) views += t.view != ViewKind::none;

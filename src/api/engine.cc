@@ -45,13 +45,19 @@ TensorInfo to_info(const Plan& plan, const runtime::IoInfo& io) {
                   .min = {},
                   .opt = {},
                   .max = {}};
-  if (!plan.profiles.empty())
-    for (const ProfileRange& range : plan.profiles.front())
-      if (range.input == io.name) {
+  for (const Profile& profile : plan.profiles)
+    for (const ProfileRange& range : profile) {
+      if (range.input != io.name) continue;
+      if (info.opt.empty()) {
         info.min = range.min;
         info.opt = range.opt;
         info.max = range.max;
       }
+      for (std::size_t a = 0; a < range.min.size(); ++a) {
+        info.min[a] = std::min(info.min[a], range.min[a]);
+        info.max[a] = std::max(info.max[a], range.max[a]);
+      }
+    }
   return info;
 }
 

@@ -12,6 +12,7 @@
 #include "compiler/draft.h"
 #include "compiler/precision.h"
 #include "passes/pass.h"
+#include "plan/profiles.h"
 
 namespace headrace::compiler {
 namespace {
@@ -86,8 +87,13 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   draft.plan.threads = draft.threads;
   draft.plan.shapes = graph.shapes();
   draft.plan.profiles = make_profiles(graph, options.profiles);
-  draft.symbols = opt_symbols(graph, draft.plan.profiles.front());
-  draft.probes = probe_symbols(graph, draft.plan.profiles.front(), draft.symbols);
+  for (const Profile& profile : draft.plan.profiles) {
+    draft.profile_symbols.push_back(opt_symbols(graph, profile));
+    if (draft.profile_symbols.size() > 1) draft.probes.push_back(draft.profile_symbols.back());
+    for (auto& probe : probe_symbols(graph, profile, draft.profile_symbols.back()))
+      draft.probes.push_back(std::move(probe));
+  }
+  draft.symbols = draft.profile_symbols.front();
   draft.values = values_of(draft.plan.shapes, draft.symbols);
   for (const auto& [key, value] : graph.metadata) draft.plan.provenance["onnx." + key] = value;
   draft.plan.provenance["precision"] = options.f16 ? "fp16" : "fp32";
@@ -102,9 +108,11 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   split_posts(draft, graph);
   select(draft, graph);
   make_views(draft);
+  choose_for_profiles(draft);
   finish(draft);
   check_budget(draft.plan.weights.size(), options);
   verify_plan(draft.plan);
+  for (const std::string& gap : profile_gaps(draft.plan)) log(LogSeverity::warning, gap);
   if (tuner && !options.timing_cache.empty() &&
       (tuner->measured() > 0 || !std::filesystem::exists(options.timing_cache)))
     cache.save(options.timing_cache);

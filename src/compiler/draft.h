@@ -1,7 +1,8 @@
 // A plan in the making: the Plan's own tensors and steps, with what only the build knows about them.
 //
-// Stages, in order: select.cc (steps, layouts, tactics), views.cc (memory shared), weights.cc (packing,
-// blob). Each leaves a draft that would already be a sound plan.
+// Stages, in order: select.cc (steps, layouts, tactics), views.cc (memory shared), profile_choices.cc
+// (tactics of further profiles), weights.cc (packing, blob). Each leaves a draft that would already be a
+// sound plan.
 #pragma once
 
 #include <functional>
@@ -27,6 +28,8 @@ struct DraftStep {
   std::vector<std::string> origins;
   std::vector<RefusalRecord> refused;
   std::vector<TimingRecord> tried;
+  /// How the profiles 1, 2, ... do it: the same operator and outputs, inputs that differ in packing only.
+  std::vector<DraftStep> variants;
 };
 
 struct Draft {
@@ -42,9 +45,23 @@ struct Draft {
   std::vector<DraftStep> steps;
   std::vector<Constant> constants;            ///< by tensor: data of weights, in the tensor's layout
   std::vector<std::int64_t> symbols, values;  ///< of the shape program, at the first profile's opt
-  /// Symbols of other shape keys that the profile allows: what holds at opt may hold there alone (a batch of
+  /// Symbols of other shape keys that the profiles allow: what holds at opt may hold there alone (a batch of
   /// 1).
   std::vector<std::vector<std::int64_t>> probes;
+  std::vector<std::vector<std::int64_t>> profile_symbols;  ///< at each profile's opt
+};
+
+/// While it lives, `draft` stands at a profile's opt: problems and placements are those of its extents.
+class AtProfile {
+ public:
+  AtProfile(Draft& draft, std::size_t profile);
+  ~AtProfile();
+  AtProfile(const AtProfile&) = delete;
+  AtProfile& operator=(const AtProfile&) = delete;
+
+ private:
+  Draft& draft_;
+  std::vector<std::int64_t> symbols_, values_;
 };
 
 /// plan.profiles for the options; Error(invalid_argument) when a profile contradicts the model.
@@ -77,6 +94,8 @@ Placement place(const Draft& draft);
 void split_posts(const Draft& draft, Graph& graph);
 void select(Draft& draft, const Graph& graph);
 void make_views(Draft& draft);
+/// Tactics and choices for the profiles after the first, which has decided layouts and views.
+void choose_for_profiles(Draft& draft);
 /// Packs weights, drops unused tensors, and fills plan.steps and plan.weights.
 void finish(Draft& draft);
 

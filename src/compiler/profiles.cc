@@ -114,7 +114,13 @@ class ProfileMaker {
 
 std::vector<Profile> make_profiles(const Graph& graph, const std::vector<std::vector<InputRange>>& profiles) {
   std::vector<Profile> result;
-  for (const auto& ranges : profiles) result.push_back(ProfileMaker(graph, ranges).run());
+  for (const auto& ranges : profiles) {
+    result.push_back(ProfileMaker(graph, ranges).run());
+    for (std::size_t p = 0; p + 1 < result.size(); ++p)
+      if (result[p] == result.back())
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("the profiles {} and {} are equal; leave one out", p, result.size() - 1));
+  }
   static const std::vector<InputRange> kNone;
   if (result.empty()) result.push_back(ProfileMaker(graph, kNone).run());
   return result;

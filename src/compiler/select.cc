@@ -148,8 +148,13 @@ class Selector {
   }
 
   void add_reorder(std::int32_t from, std::int32_t to, TensorDesc src, TensorDesc dst) {
-    DraftStep step{
-        .op = Reorder{}, .inputs = {from}, .outputs = {to}, .origins = {}, .refused = {}, .tried = {}};
+    DraftStep step{.op = Reorder{},
+                   .inputs = {from},
+                   .outputs = {to},
+                   .origins = {},
+                   .refused = {},
+                   .tried = {},
+                   .variants = {}};
     const Constant none;
     choose_tactic(draft_, step, make_problem(step.op, {std::move(src)}, {std::move(dst)}, draft_),
                   {&none, 1});
@@ -246,8 +251,13 @@ class Selector {
       }
       if (mixed && !first_accepting(draft_, problem(node, srcs, dsts), backend_can)) srcs = plain_srcs;
     }
-    DraftStep step{
-        .op = node.op, .inputs = {}, .outputs = {}, .origins = node.origins, .refused = {}, .tried = {}};
+    DraftStep step{.op = node.op,
+                   .inputs = {},
+                   .outputs = {},
+                   .origins = node.origins,
+                   .refused = {},
+                   .tried = {},
+                   .variants = {}};
     std::vector<Constant> constants;
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
       step.inputs.push_back(tensor(node.inputs[i], srcs[i]));

@@ -193,7 +193,8 @@ class Viewer {
                      .outputs = {static_cast<std::int32_t>(tensors_.size() - 1)},
                      .origins = step.origins,
                      .refused = {},
-                     .tried = {}};
+                     .tried = {},
+                     .variants = {}};
       placement_ = place(draft_);
       const Constant none;
       choose_tactic(draft_, copy, problem_of(draft_, copy, placement_), {&none, 1});

@@ -32,23 +32,45 @@ class Finisher {
       step.origins = std::move(s.origins);
       step.refused = std::move(s.refused);
       step.tried = std::move(s.tried);
+      for (std::size_t p = 0; p < s.variants.size(); ++p) add_variant(step, p + 1, std::move(s.variants[p]));
     }
   }
 
  private:
+  /// Only where a profile does it in another way, or was timed apart.
+  static void add_variant(PlanStep& step, std::size_t profile, DraftStep s) {
+    StepVariant v{static_cast<std::uint32_t>(profile),
+                  std::string(s.tactic->id()),
+                  std::move(s.choice),
+                  std::move(s.inputs),
+                  std::move(s.refused),
+                  std::move(s.tried)};
+    if (v.tactic != step.tactic || v.choice != step.choice || v.inputs != step.inputs ||
+        v.refused != step.refused || v.tried != step.tried)
+      step.variants.push_back(std::move(v));
+  }
+
   void pack_all() {
-    Placement placement;
-    try {
-      placement = place(draft_);
-    } catch (const Error&) {
-      return;  // guessed extents that make no sense
-    }
-    packed_.resize(plan_.tensors.size());
+    const std::size_t profiles = plan_.profiles.size(), total = profiles * draft_.steps.size();
     std::size_t done = 0;
-    for (DraftStep& step : draft_.steps) {
-      for (std::size_t i = 0; i < step.inputs.size(); ++i) pack(step, i, placement);
-      if (draft_.progress)
-        draft_.progress("weights", static_cast<double>(++done) / static_cast<double>(draft_.steps.size()));
+    for (std::size_t p = 0; p < profiles; ++p) {
+      const AtProfile at(draft_, p);
+      Placement placement;
+      try {
+        placement = place(draft_);
+      } catch (const Error&) {
+        // Guessed extents that make no sense: as the first profile does it.
+        for (DraftStep& s : draft_.steps)
+          if (p > 0) s.variants[p - 1] = DraftStep(s), s.variants[p - 1].variants.clear();
+        continue;
+      }
+      packed_.resize(plan_.tensors.size());
+      for (DraftStep& base : draft_.steps) {
+        DraftStep& step = p == 0 ? base : base.variants[p - 1];
+        for (std::size_t i = 0; i < step.inputs.size(); ++i) pack(step, i, placement);
+        if (draft_.progress)
+          draft_.progress("weights", static_cast<double>(++done) / static_cast<double>(total));
+      }
     }
   }
 
@@ -105,6 +127,8 @@ class Finisher {
     for (const DraftStep& s : draft_.steps) {
       for (std::int32_t t : s.inputs) mark(t);
       for (std::int32_t t : s.outputs) mark(t);
+      for (const DraftStep& v : s.variants)
+        for (std::int32_t t : v.inputs) mark(t);
     }
     for (std::int32_t t : plan_.inputs) mark(t);
     for (std::int32_t t : plan_.outputs) mark(t);
@@ -130,6 +154,8 @@ class Finisher {
     for (DraftStep& s : draft_.steps) {
       for (std::int32_t& t : s.inputs) rename(t);
       for (std::int32_t& t : s.outputs) rename(t);
+      for (DraftStep& v : s.variants)
+        for (std::int32_t& t : v.inputs) rename(t);
     }
     for (std::int32_t& t : plan_.inputs) rename(t);
     for (std::int32_t& t : plan_.outputs) rename(t);

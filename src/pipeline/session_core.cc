@@ -30,7 +30,7 @@ struct SessionCore::PrepareRequest {
 
 struct SessionCore::Worker {
   Worker(runtime::EngineRef engine, int threads, std::unique_ptr<Stream> s, EventRef e)
-      : context(std::move(engine), 0, threads), stream(std::move(s)), done(std::move(e)) {}
+      : context(std::move(engine), runtime::kByShapes, threads), stream(std::move(s)), done(std::move(e)) {}
   runtime::Context context;
   std::unique_ptr<Stream> stream;
   EventRef done;

@@ -21,7 +21,7 @@
 
 namespace headrace {
 
-inline constexpr std::uint32_t kPlanVersion = 2;
+inline constexpr std::uint32_t kPlanVersion = 3;
 
 enum class TensorRole : std::uint8_t { input, output, activation, weight };
 
@@ -57,6 +57,16 @@ struct TimingRecord {
   friend bool operator==(const TimingRecord&, const TimingRecord&) = default;
 };
 
+/// How a profile does a step, where that is not the step's own way.
+struct StepVariant {
+  std::uint32_t profile = 0;  ///< index, at least 1: profile 0 is the step's own way
+  std::string tactic, choice;
+  std::vector<std::int32_t> inputs;  ///< the step's, but for weights, which may be packed otherwise
+  std::vector<RefusalRecord> refused;
+  std::vector<TimingRecord> tried;
+  friend bool operator==(const StepVariant&, const StepVariant&) = default;
+};
+
 struct PlanStep {
   std::string tactic;
   std::string choice;
@@ -65,6 +75,7 @@ struct PlanStep {
   std::vector<std::string> origins;           ///< ONNX nodes
   std::vector<RefusalRecord> refused;         ///< for inspect
   std::vector<TimingRecord> tried;            ///< for inspect; empty at opt level 0
+  std::vector<StepVariant> variants;          ///< by ascending profile; profiles without one do it as above
   friend bool operator==(const PlanStep&, const PlanStep&) = default;
 };
 

@@ -110,13 +110,31 @@ class Decoder {
     step.inputs = numbers<std::int32_t>(s.inputs());
     step.outputs = numbers<std::int32_t>(s.outputs());
     step.origins = texts(s.origins());
-    if (s.refused())
-      for (const auto* r : *s.refused())
-        spend(sizeof(RefusalRecord)), step.refused.push_back({text(r->tactic()), text(r->reason())});
-    if (s.tried())
-      for (const auto* t : *s.tried())
-        spend(sizeof(TimingRecord)), step.tried.push_back({text(t->tactic()), text(t->choice()), t->us()});
+    read_records(s, step);
+    if (s.variants())
+      for (const auto* v : *s.variants()) {
+        spend(sizeof(StepVariant));
+        StepVariant variant{.profile = v->profile(),
+                            .tactic = text(v->tactic()),
+                            .choice = text(v->choice()),
+                            .inputs = numbers<std::int32_t>(v->inputs()),
+                            .refused = {},
+                            .tried = {}};
+        read_records(*v, variant);
+        step.variants.push_back(std::move(variant));
+      }
     return step;
+  }
+
+  /// What was refused and tried, of a step or a variant.
+  template <class In, class Out>
+  void read_records(const In& in, Out& out) {
+    if (in.refused())
+      for (const auto* r : *in.refused())
+        spend(sizeof(RefusalRecord)), out.refused.push_back({text(r->tactic()), text(r->reason())});
+    if (in.tried())
+      for (const auto* t : *in.tried())
+        spend(sizeof(TimingRecord)), out.tried.push_back({text(t->tactic()), text(t->choice()), t->us()});
   }
 
   ShapeProgram to_program(const fb::Plan& p) {

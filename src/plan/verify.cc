@@ -202,11 +202,36 @@ class Verifier {
         if (written[static_cast<std::size_t>(t)]) bad("{} writes tensor {} a second time", where, t);
         written[static_cast<std::size_t>(t)] = root_written[root] = true;
       }
-      for (const TimingRecord& t : step.tried)
-        if (!std::isfinite(t.us)) bad("{} has a time that is no number", where);
+      check_times(step.tried, where);
+      check_variants(step, where);
     }
     for (std::int32_t o : plan_.outputs)
       if (!root_written[static_cast<std::size_t>(o)]) bad("nothing writes output {}", o);
+  }
+
+  void check_times(const std::vector<TimingRecord>& tried, const std::string& where) const {
+    for (const TimingRecord& t : tried)
+      if (!std::isfinite(t.us)) bad("{} has a time that is no number", where);
+  }
+
+  void check_variants(const PlanStep& step, const std::string& where) const {
+    std::uint32_t last = 0;
+    for (const StepVariant& v : step.variants) {
+      if (v.profile <= last || v.profile >= plan_.profiles.size())
+        bad("{} has a variant for profile {} of {}", where, v.profile, plan_.profiles.size());
+      last = v.profile;
+      if (v.tactic.empty()) bad("{} names no tactic for profile {}", where, v.profile);
+      if (v.inputs.size() != step.inputs.size())
+        bad("{} has {} inputs for profile {}, not {}", where, v.inputs.size(), v.profile, step.inputs.size());
+      for (std::size_t i = 0; i < v.inputs.size(); ++i) {
+        const PlanTensor &own = tensor(step.inputs[i], where), &other = tensor(v.inputs[i], where);
+        if (v.inputs[i] != step.inputs[i] &&
+            (own.role != TensorRole::weight || other.role != TensorRole::weight || own.dtype != other.dtype ||
+             own.shape != other.shape))
+          bad("{} reads another tensor for profile {}", where, v.profile);
+      }
+      check_times(v.tried, where);
+    }
   }
 
   void check_profiles() const {

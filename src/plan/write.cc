@@ -40,27 +40,47 @@ Offset<fb::Tensor> to_fb(FlatBufferBuilder& b, const PlanTensor& t) {
                           format, t.weight_offset, t.weight_bytes, t.parent, offsets);
 }
 
-Offset<fb::Step> to_fb(FlatBufferBuilder& b, const PlanStep& s) {
+auto to_fb(FlatBufferBuilder& b, const std::vector<RefusalRecord>& records) {
   std::vector<Offset<fb::Refusal>> refused;
-  for (const auto& r : s.refused) {
+  for (const RefusalRecord& r : records) {
     const auto tactic = b.CreateString(r.tactic);
     refused.push_back(fb::CreateRefusal(b, tactic, b.CreateString(r.reason)));
   }
+  return b.CreateVector(refused);
+}
+
+auto to_fb(FlatBufferBuilder& b, const std::vector<TimingRecord>& records) {
   std::vector<Offset<fb::Timing>> tried;
-  for (const auto& t : s.tried) {
+  for (const TimingRecord& t : records) {
     const auto tactic = b.CreateString(t.tactic);
     const auto choice = b.CreateString(t.choice);
     tried.push_back(fb::CreateTiming(b, tactic, choice, t.us));
   }
+  return b.CreateVector(tried);
+}
+
+Offset<fb::Variant> to_fb(FlatBufferBuilder& b, const StepVariant& v) {
+  const auto tactic = b.CreateString(v.tactic);
+  const auto choice = b.CreateString(v.choice);
+  const auto inputs = b.CreateVector(v.inputs);
+  const auto refused = to_fb(b, v.refused);
+  const auto tried = to_fb(b, v.tried);
+  return fb::CreateVariant(b, v.profile, tactic, choice, inputs, refused, tried);
+}
+
+Offset<fb::Step> to_fb(FlatBufferBuilder& b, const PlanStep& s) {
+  std::vector<Offset<fb::Variant>> variants;
+  for (const StepVariant& v : s.variants) variants.push_back(to_fb(b, v));
   const auto tactic = b.CreateString(s.tactic);
   const auto choice = b.CreateString(s.choice);
   const auto op = to_fb(b, s.op);
   const auto inputs = b.CreateVector(s.inputs);
   const auto outputs = b.CreateVector(s.outputs);
   const auto origins = b.CreateVectorOfStrings(s.origins);
-  const auto refusals = b.CreateVector(refused);
-  const auto timings = b.CreateVector(tried);
-  return fb::CreateStep(b, tactic, choice, op, inputs, outputs, origins, refusals, timings);
+  const auto refused = to_fb(b, s.refused);
+  const auto tried = to_fb(b, s.tried);
+  return fb::CreateStep(b, tactic, choice, op, inputs, outputs, origins, refused, tried,
+                        b.CreateVector(variants));
 }
 
 Offset<fb::Profile> to_fb(FlatBufferBuilder& b, const Profile& profile) {

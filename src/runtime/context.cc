@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/sched.h"
+#include "plan/profiles.h"
 #include "runtime/context_state.h"
 #include "runtime/engine_state.h"
 #include "runtime/nan_guard.h"
@@ -27,7 +28,7 @@ const Engine& Context::engine() const { return *state_->engine; }
 Context::State::State(EngineRef e, std::size_t p, int t)
     : engine(std::move(e)), profile(p), threads(t > 0 ? t : engine->threads()) {
   const Engine::State& owner = engine->state();
-  if (profile >= owner.plan->profiles.size())
+  if (profile != kByShapes && profile >= owner.plan->profiles.size())
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("there is no profile {}: the plan has {}", profile, owner.plan->profiles.size()));
   inputs.resize(owner.inputs.size());
@@ -84,7 +85,11 @@ const Prepared& Context::prepare(const ShapeMap& shapes, const HostValueMap& hos
       return *s.entries.front().prepared;
     }
   s.current = nullptr;
+  const std::uint64_t generation = s.generation;
   s.make_entry(shapes, host_values);
+  // Where memory has moved, the other keys are made ready here and now, not when their turn comes.
+  for (auto it = s.entries.rbegin(); s.generation != generation && it != s.entries.rend(); ++it)
+    s.activate(*it);
   s.activate(s.entries.front());
   return *s.entries.front().prepared;
 }
@@ -93,9 +98,9 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
   const Engine::State& owner = engine->state();
   const Plan& plan = *owner.plan;
   Entry entry;
-  entry.shapes = owner.input_shapes(shapes, profile);
-  for (std::size_t i = 0; i < entry.shapes.size(); ++i)
-    entry.implied.push_back(plan.profiles[profile][i].min == plan.profiles[profile][i].max);
+  InputShapes chosen = owner.input_shapes(shapes, profile);
+  entry.shapes = std::move(chosen.shapes);
+  for (std::size_t i = 0; i < entry.shapes.size(); ++i) entry.implied.push_back(owner.is_implied(i, profile));
   const std::vector<std::int64_t> symbols = owner.symbol_values(entry.shapes, host_values);
   const std::vector<std::int64_t> values = plan.shapes.evaluate(symbols);
   for (std::size_t i = 0; i < owner.inputs.size(); ++i)
@@ -109,7 +114,7 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
       if (source.reads_data()) entry.value_reads.push_back({source, symbols[k]});
 
   const std::shared_ptr<void> current_device = owner.device->enter();
-  const ResolvedPlan resolved = resolve_plan(owner, symbols, threads);
+  const ResolvedPlan resolved = resolve_plan(owner, chosen.profile, symbols, threads);
   owner.stats.prepared.fetch_add(1, std::memory_order_relaxed);
   entry.prepared = std::make_unique<Prepared>();
   for (std::int32_t t : plan.inputs)
@@ -118,11 +123,12 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
     entry.prepared->outputs.push_back(resolved.placement.descs[static_cast<std::size_t>(t)]);
   entry.prepared->arena_bytes = resolved.arena_bytes;
   entry.prepared->workspace_bytes = resolved.workspace_bytes;
+  entry.prepared->profile = chosen.profile;
   for (std::size_t i = 0; i < entry.prepared->inputs.size(); ++i)
     entry.input_bytes.push_back(entry.prepared->inputs[i].span_bytes());
   for (std::size_t i = 0; i < entry.prepared->outputs.size(); ++i)
     entry.output_bytes.push_back(entry.prepared->outputs[i].span_bytes());
-  add_launches(entry, resolved);
+  add_launches(entry, resolved, chosen.profile);
   grow(resolved.arena_bytes, resolved.workspace_bytes);
   grow_staging(staged_inputs, entry.input_bytes);
   grow_staging(staged_outputs, entry.output_bytes);
@@ -133,7 +139,7 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
   entries.push_front(std::move(entry));
 }
 
-void Context::State::add_launches(Entry& entry, const ResolvedPlan& resolved) const {
+void Context::State::add_launches(Entry& entry, const ResolvedPlan& resolved, std::size_t used) const {
   const Plan& plan = *engine->state().plan;
   std::vector<std::int32_t> io_index(plan.tensors.size(), -1);
   for (std::size_t i = 0; i < plan.inputs.size(); ++i)
@@ -187,7 +193,7 @@ void Context::State::add_launches(Entry& entry, const ResolvedPlan& resolved) co
                             ? make_nan_guarded(engine->state(), resolved.steps[s], nan_flag)
                             : resolved.steps[s].kernel;
     const std::size_t first = entry.operands.size();
-    for (std::int32_t t : plan.steps[s].inputs) add(t, Access::read);
+    for (std::int32_t t : way_of(plan.steps[s], used).inputs) add(t, Access::read);
     for (std::int32_t t : plan.steps[s].outputs) add(t, Access::write);
     entry.launches.push_back({kernel, first, entry.operands.size() - first, kernel->workspace_bytes(), s});
   }

@@ -84,7 +84,8 @@ struct Context::State {
   State(EngineRef engine, std::size_t profile, int threads);
   bool matches(const Entry& entry, const ShapeMap& shapes, const HostValueMap& values) const;
   void make_entry(const ShapeMap& shapes, const HostValueMap& host_values);
-  void add_launches(Entry& entry, const ResolvedPlan& resolved) const;
+  /// Operands and launches of a key that the profile `used` serves.
+  void add_launches(Entry& entry, const ResolvedPlan& resolved, std::size_t used) const;
   void grow(std::uint64_t arena_bytes, std::uint64_t workspace_bytes);
   void grow_staging(std::vector<BufferRef>& staging, const std::vector<std::size_t>& bytes);
   /// Whether this binding is host memory that the device cannot compute on.
@@ -110,7 +111,7 @@ struct Context::State {
   void drain() noexcept;  ///< waits for all that was enqueued
 
   EngineRef engine;
-  std::size_t profile = 0;
+  std::size_t profile = kByShapes;
   int threads = 1;
   std::atomic<bool> busy{false};
   std::list<Entry> entries;  ///< most recently used first

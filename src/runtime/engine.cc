@@ -10,6 +10,7 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "device/checker.h"
+#include "plan/profiles.h"
 #include "runtime/engine_state.h"
 
 namespace headrace::runtime {
@@ -93,17 +94,21 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
     state.inputs.push_back(to_info(plan->tensors[static_cast<std::size_t>(i)]));
   for (std::int32_t i : plan->outputs)
     state.outputs.push_back(to_info(plan->tensors[static_cast<std::size_t>(i)]));
-  for (const PlanStep& step : plan->steps) {
-    state.ops.push_back(from_record(step.op));
-    const Tactic* tactic = find_tactic(backend, step.tactic);
-    if (!tactic) tactic = find_tactic(state.reference, step.tactic);
-    if (!tactic)
-      throw Error(
-          ErrorCode::invalid_plan,
-          fmt::format("the plan was built for '{}' with the tactic '{}', which this headrace does not have; "
-                      "build the plan again",
-                      plan->device_model, step.tactic));
-    state.tactics.push_back(tactic);
+  for (const PlanStep& step : plan->steps) state.ops.push_back(from_record(step.op));
+  for (std::size_t p = 0; p < plan->profiles.size(); ++p) {
+    auto& tactics = state.tactics.emplace_back();
+    for (const PlanStep& step : plan->steps) {
+      const std::string& id = way_of(step, p).tactic;
+      const Tactic* tactic = find_tactic(backend, id);
+      if (!tactic) tactic = find_tactic(state.reference, id);
+      if (!tactic)
+        throw Error(
+            ErrorCode::invalid_plan,
+            fmt::format("the plan was built for '{}' with the tactic '{}', which this headrace does not "
+                        "have; build the plan again",
+                        plan->device_model, id));
+      tactics.push_back(tactic);
+    }
   }
   const auto& symbols = plan->shapes.symbols();
   for (std::size_t i = 0; i < symbols.size(); ++i)
@@ -126,54 +131,6 @@ std::span<const IoInfo> Engine::outputs() const { return state_->outputs; }
 
 void Engine::check_shapes(const ShapeMap& shapes, std::size_t profile) const {
   static_cast<void>(state_->input_shapes(shapes, profile));
-}
-
-std::vector<Shape> Engine::State::input_shapes(const ShapeMap& shapes, std::size_t profile) const {
-  if (profile >= plan->profiles.size())
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("there is no profile {}: the plan has {}", profile, plan->profiles.size()));
-  const Profile& ranges = plan->profiles[profile];
-  std::vector<Shape> result(inputs.size());
-  std::size_t named = 0;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const ProfileRange& range = ranges[i];
-    const IoInfo& info = inputs[i];
-    const std::string expected = plan->shapes.to_string(info.shape);
-    const auto it = shapes.find(info.name);
-    if (it == shapes.end()) {
-      if (range.min != range.max)
-        throw Error(
-            ErrorCode::invalid_argument,
-            fmt::format("input '{}' has the dynamic shape {} and needs a shape", info.name, expected));
-      result[i] = range.min;
-      continue;
-    }
-    ++named;
-    result[i] = it->second;
-    if (it->second.size() != range.min.size())
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("input '{}' has rank {} ({}), but the given shape is {}", info.name,
-                              range.min.size(), expected, to_string(it->second)));
-    for (std::size_t a = 0; a < range.min.size(); ++a) {
-      const std::int64_t extent = it->second[a];
-      if (extent >= range.min[a] && extent <= range.max[a]) continue;
-      const std::string allowed = range.min[a] == range.max[a]
-                                      ? fmt::format("{}", range.min[a])
-                                      : fmt::format("{} to {}", range.min[a], range.max[a]);
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("input '{}' ({}): axis {} is {}, but the plan allows {}; the given shape is {}",
-                              info.name, expected, a, extent, allowed, to_string(it->second)));
-    }
-  }
-  if (named == shapes.size()) return result;
-  for (const auto& [name, shape] : shapes)
-    if (std::none_of(inputs.begin(), inputs.end(), [&](const IoInfo& i) { return i.name == name; })) {
-      std::string known;
-      for (const IoInfo& i : inputs) known += (known.empty() ? "'" : ", '") + i.name + "'";
-      throw Error(ErrorCode::invalid_argument, fmt::format("there is no input '{}'; the inputs are {}", name,
-                                                           known.empty() ? "none" : known));
-    }
-  return result;
 }
 
 std::vector<std::int64_t> Engine::State::symbol_values(

@@ -27,6 +27,9 @@ struct IoInfo {
   Dims shape;  ///< symbolic; Engine::plan().shapes prints it
 };
 
+/// Instead of a profile's index: the one that find_profile (plan/profiles.h) takes for the shapes.
+inline constexpr std::size_t kByShapes = SIZE_MAX;
+
 struct EngineOptions {
   std::string device;  ///< "", or a device string that must match the plan's backend
   int threads = 0;     ///< 0: all usable cores
@@ -52,7 +55,7 @@ class Engine {
   std::span<const IoInfo> outputs() const;
   /// Checks dtype-free facts: names, ranks, profile ranges; Error(invalid_argument) naming input and range.
   /// Unnamed inputs with one possible shape may be left out.
-  void check_shapes(const ShapeMap& shapes, std::size_t profile = 0) const;
+  void check_shapes(const ShapeMap& shapes, std::size_t profile = kByShapes) const;
   struct State;
   State& state() const { return *state_; }
 
@@ -66,6 +69,7 @@ using EngineRef = std::shared_ptr<const Engine>;
 struct Prepared {
   std::vector<TensorDesc> inputs, outputs;  ///< dense, plain: the I/O contract
   std::uint64_t arena_bytes = 0, workspace_bytes = 0;
+  std::size_t profile = 0;  ///< the plan's profile that serves it
 };
 
 struct StepTime {
@@ -75,8 +79,9 @@ struct StepTime {
 
 class Context {
  public:
+  /// `profile`: the one to use, or kByShapes: chosen by `prepare` for each shape key.
   /// `threads`: team of the streams that its work will run on, for which kernels are made; 0: the engine's.
-  explicit Context(EngineRef engine, std::size_t profile = 0, int threads = 0);
+  explicit Context(EngineRef engine, std::size_t profile = kByShapes, int threads = 0);
   ~Context();
   Context(Context&&) noexcept;
 
@@ -99,6 +104,8 @@ class Context {
   std::vector<double> device_times_us(Stream& stream, int repeats);
   /// Submissions of one enqueue of the shapes prepared last, copies apart.
   std::size_t launches() const;
+  /// The plan's profile that serves the shapes prepared last; 0 before any.
+  std::size_t used_profile() const;
   const Engine& engine() const;
 
  private:

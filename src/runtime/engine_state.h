@@ -59,6 +59,11 @@ class HazardLog {
   std::vector<std::string> lines_;
 };
 
+struct InputShapes {
+  std::vector<Shape> shapes;  ///< by input
+  std::size_t profile = 0;
+};
+
 struct Engine::State {
   explicit State(std::size_t kernel_entries) : kernels(kernel_entries) {}
 
@@ -72,14 +77,17 @@ struct Engine::State {
   std::size_t max_recordings = SIZE_MAX;
   BufferRef weights;  ///< null when the plan has none
   std::vector<IoInfo> inputs, outputs;
-  std::vector<Op> ops;                     ///< one per step
-  std::vector<const Tactic*> tactics;      ///< one per step
-  std::vector<std::size_t> value_symbols;  ///< symbols whose first source is a value
+  std::vector<Op> ops;                              ///< one per step
+  std::vector<std::vector<const Tactic*>> tactics;  ///< by profile, then step
+  std::vector<std::size_t> value_symbols;           ///< symbols whose first source is a value
   mutable KernelCache kernels;
   mutable EngineStats stats;
 
-  /// The extents of all inputs: of `shapes`, or the only possible ones. Checks names, ranks and the profile.
-  std::vector<Shape> input_shapes(const ShapeMap& shapes, std::size_t profile) const;
+  /// The extents of all inputs (of `shapes`, or the only possible ones) and the profile that serves them:
+  /// `profile`, or the nearest one for kByShapes. Checks names, ranks and ranges.
+  InputShapes input_shapes(const ShapeMap& shapes, std::size_t profile) const;
+  /// Whether an input has one possible shape in the profile (kByShapes: in all of them).
+  bool is_implied(std::size_t input, std::size_t profile) const;
   /// Values of the plan's symbols; checks that sources which must agree do.
   std::vector<std::int64_t> symbol_values(
       std::span<const Shape> shapes, const std::map<std::string, HostTensor, std::less<>>& host_values) const;
@@ -99,12 +107,12 @@ struct ResolvedPlan {
 };
 /// Error(invalid_plan) when the plan contradicts itself at these values; Error(out_of_memory) above the
 /// budget.
-ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int64_t> symbol_values,
-                          int threads);
+ResolvedPlan resolve_plan(const Engine::State& engine, std::size_t profile,
+                          std::span<const std::int64_t> symbol_values, int threads);
 
-/// Problem of step `index` under a placement; re-infers the output types and demands that they are those of
-/// the plan.
-Problem make_problem(const Engine::State& engine, std::size_t index, const Placement& placement,
-                     std::span<const std::int64_t> values, int threads);
+/// Problem of step `index`, reading `inputs`, under a placement; re-infers the output types and demands that
+/// they are those of the plan.
+Problem make_problem(const Engine::State& engine, std::size_t index, std::span<const std::int32_t> inputs,
+                     const Placement& placement, std::span<const std::int64_t> values, int threads);
 
 }  // namespace headrace::runtime

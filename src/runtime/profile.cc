@@ -102,6 +102,8 @@ std::vector<double> Context::device_times_us(Stream& stream, int repeats) {
   return times;
 }
 
+std::size_t Context::used_profile() const { return state_->current ? state_->current->prepared->profile : 0; }
+
 std::size_t Context::launches() const {
   const State& s = *state_;
   return !s.current ? 0 : s.current->recording ? 1 : s.current->launches.size();

@@ -8,6 +8,7 @@
 #include <headrace/error.h>
 
 #include "base/log.h"
+#include "plan/profiles.h"
 #include "runtime/engine_state.h"
 
 namespace headrace::runtime {
@@ -51,27 +52,28 @@ std::string kernel_key(const Tactic& tactic, const std::string& choice, const Pr
 /// Tries tactics in the order: the plan's, the backend's, the reference's.
 class StepResolver {
  public:
-  StepResolver(const Engine::State& engine, const Placement& placement, std::span<const std::int64_t> values,
-               int threads)
-      : engine_(engine), placement_(placement), values_(values), threads_(threads) {}
+  StepResolver(const Engine::State& engine, std::size_t profile, const Placement& placement,
+               std::span<const std::int64_t> values, int threads)
+      : engine_(engine), profile_(profile), placement_(placement), values_(values), threads_(threads) {}
 
   ResolvedStep run(std::size_t index) {
     const PlanStep& step = engine_.plan->steps[index];
-    const Problem problem = make_problem(engine_, index, placement_, values_, threads_);
+    const StepWay way = way_of(step, profile_);
+    const Problem problem = make_problem(engine_, index, way.inputs, placement_, values_, threads_);
     check_overlaps(step);
     if (std::all_of(problem.dsts.begin(), problem.dsts.end(), is_empty)) return {};
     std::string reasons;
     const auto attempt = [&](const Tactic& tactic,
                              const std::string& choice) -> std::shared_ptr<const Kernel> {
-      if (const auto why = refuses(tactic, choice, step, problem)) {
+      if (const auto why = refuses(tactic, choice, way.inputs, step.outputs, problem)) {
         reasons += fmt::format("\n  {}: {}", tactic.id(), *why);
         return nullptr;
       }
       return engine_.kernels.get(kernel_key(tactic, choice, problem),
                                  [&] { return tactic.make(problem, choice); });
     };
-    const Tactic* named = engine_.tactics[index];
-    if (auto kernel = attempt(*named, step.choice)) return result(std::move(kernel), *named, problem);
+    const Tactic* named = engine_.tactics[profile_][index];
+    if (auto kernel = attempt(*named, way.choice)) return result(std::move(kernel), *named, problem);
     for (const Backend* backend : {engine_.backend, engine_.reference}) {
       if (!backend) continue;
       for (const auto& tactic : backend->tactics) {
@@ -79,7 +81,7 @@ class StepResolver {
         if (auto kernel = attempt(*tactic, tactic->candidates(problem).front())) {
           engine_.stats.fallbacks.fetch_add(1, std::memory_order_relaxed);
           log(LogSeverity::info, "step ", index, " (", step.op.id, ") runs with ", tactic->id(),
-              " instead of ", step.tactic);
+              " instead of ", way.tactic);
           return result(std::move(kernel), *tactic, problem);
         }
       }
@@ -89,7 +91,7 @@ class StepResolver {
         ErrorCode::invalid_plan,
         packed ? fmt::format("the plan's weights were packed for '{}' by {}; this machine ('{}') cannot use "
                              "them; build the plan again here:{}",
-                             engine_.plan->device_model, step.tactic, engine_.device->model(), reasons)
+                             engine_.plan->device_model, way.tactic, engine_.device->model(), reasons)
                : fmt::format("no tactic can do this step:{}", reasons));
   }
 
@@ -103,19 +105,20 @@ class StepResolver {
 
   static std::optional<std::string> no(std::string why) { return why; }
 
-  std::optional<std::string> refuses(const Tactic& tactic, const std::string& choice, const PlanStep& step,
-                                     const Problem& problem) const {
+  std::optional<std::string> refuses(const Tactic& tactic, const std::string& choice,
+                                     std::span<const std::int32_t> inputs,
+                                     std::span<const std::int32_t> outputs, const Problem& problem) const {
     if (const auto refusal = tactic.refuses(problem)) return refusal->reason;
     for (std::size_t s = 0; s < problem.srcs.size(); ++s)
       if (is_packed(problem.srcs[s])) {
-        const auto& weight = engine_.plan->tensors[static_cast<std::size_t>(step.inputs[s])];
+        const auto& weight = engine_.plan->tensors[static_cast<std::size_t>(inputs[s])];
         const std::size_t needed = tactic.packed_bytes(problem, choice, s);
         if (needed > weight.weight_bytes)
           return no(fmt::format("packed weights of {} bytes are too small", weight.weight_bytes));
       }
-    for (std::size_t d = 0; d < step.outputs.size(); ++d)
-      for (std::size_t s = 0; s < step.inputs.size(); ++s)
-        if (overlap(placement_, step.outputs[d], step.inputs[s]) && !tactic.in_place(problem, s, d))
+    for (std::size_t d = 0; d < outputs.size(); ++d)
+      for (std::size_t s = 0; s < inputs.size(); ++s)
+        if (overlap(placement_, outputs[d], inputs[s]) && !tactic.in_place(problem, s, d))
           return no("it does not work in place");
     return std::nullopt;
   }
@@ -138,6 +141,7 @@ class StepResolver {
   }
 
   const Engine::State& engine_;
+  std::size_t profile_;
   const Placement& placement_;
   std::span<const std::int64_t> values_;
   int threads_;
@@ -175,12 +179,12 @@ void check_budget(const Engine::State& engine, const ResolvedPlan& resolved) {
 
 }  // namespace
 
-Problem make_problem(const Engine::State& engine, std::size_t index, const Placement& placement,
-                     std::span<const std::int64_t> values, int threads) {
+Problem make_problem(const Engine::State& engine, std::size_t index, std::span<const std::int32_t> inputs,
+                     const Placement& placement, std::span<const std::int64_t> values, int threads) {
   const PlanStep& step = engine.plan->steps[index];
   Problem problem{.op = resolve(engine.ops[index], values), .srcs = {}, .dsts = {}, .threads = threads};
   std::vector<ValueType> types;
-  for (std::int32_t t : step.inputs) {
+  for (std::int32_t t : inputs) {
     problem.srcs.push_back(placement.descs[static_cast<std::size_t>(t)]);
     types.push_back({problem.srcs.back().dtype, to_dims(problem.srcs.back().shape)});
   }
@@ -200,8 +204,8 @@ Problem make_problem(const Engine::State& engine, std::size_t index, const Place
   return problem;
 }
 
-ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int64_t> symbol_values,
-                          int threads) {
+ResolvedPlan resolve_plan(const Engine::State& engine, std::size_t profile,
+                          std::span<const std::int64_t> symbol_values, int threads) {
   const Plan& plan = *engine.plan;
   // Where extents come from the caller, a contradiction is the caller's; where all are fixed, it is the
   // plan's.
@@ -213,7 +217,7 @@ ResolvedPlan resolve_plan(const Engine::State& engine, std::span<const std::int6
     resolved.placement = place_tensors(plan, values);
     place_arena(engine, resolved);
     check_budget(engine, resolved);
-    StepResolver resolver(engine, resolved.placement, values, threads);
+    StepResolver resolver(engine, profile, resolved.placement, values, threads);
     for (std::size_t s = 0; s < plan.steps.size(); ++s) {
       try {
         resolved.steps.push_back(resolver.run(s));

@@ -83,7 +83,7 @@ TEST_F(CliUsage, WrongValuesSayWhatIsExpected) {
   expect_failure(with({"--profile", "x"}), 3, "NAME=VALUE");
   expect_failure(with({"--profile", "*=1:2"}), 3, "MIN:OPT:MAX");
   expect_failure(with({"--profile", "*=1:two:3"}), 3, "'two' is not a shape");
-  expect_failure(with({"--profile", "*=1:2:4", "--profile", "*=1:2:3"}), 3, "twice");
+  expect_failure(with({"--profile", "*=1:2:4", "--profile", "*=1:2:4"}), 3, "profiles 0 and 1 are equal");
   expect_failure(with({"--memory-budget", "12Q"}), 3, "'12Q' is not a number of bytes");
   expect_failure(with({"--disable-pass", "frobnicate"}), 3, "frobnicate");
   expect_failure(with({"--extra-output", "frobnicate"}), 3, "frobnicate");

@@ -84,6 +84,25 @@ TEST(PlanDamage, ContentThatLiesIsRefused) {
   EXPECT_THAT(why([](Plan& p) { p.steps.clear(); }), HasSubstr("nothing writes output"));
   EXPECT_THAT(why([](Plan& p) { p.steps.front().op.id = "Nonsense"; }), HasSubstr("Nonsense"));
   EXPECT_THAT(why([](Plan& p) { p.profiles.clear(); }), HasSubstr("no profile"));
+  EXPECT_THAT(why([](Plan& p) {
+                p.steps[0].variants = {{.profile = 1, .tactic = "t", .inputs = p.steps[0].inputs}};
+              }),
+              HasSubstr("variant for profile 1 of 1"));
+  const auto with_two = [&](auto change) {
+    return why([&](Plan& p) {
+      p.profiles.push_back(p.profiles[0]);
+      p.steps[0].variants = {{.profile = 1, .tactic = "t", .inputs = p.steps[0].inputs}};
+      change(p, p.steps[0].variants[0]);
+    });
+  };
+  EXPECT_EQ(with_two([](Plan&, StepVariant&) {}), "accepted");
+  EXPECT_THAT(with_two([](Plan&, StepVariant& v) { v.profile = 0; }), HasSubstr("variant for profile 0"));
+  EXPECT_THAT(with_two([](Plan&, StepVariant& v) { v.tactic.clear(); }), HasSubstr("names no tactic"));
+  EXPECT_THAT(with_two([](Plan&, StepVariant& v) { v.inputs.pop_back(); }),
+              HasSubstr("inputs for profile 1"));
+  EXPECT_THAT(with_two([](Plan&, StepVariant& v) { v.inputs[0] = 999; }), HasSubstr("refers to tensor 999"));
+  EXPECT_THAT(with_two([](Plan& p, StepVariant& v) { v.inputs[0] = p.outputs[0]; }),
+              HasSubstr("reads another tensor for profile 1"));
   EXPECT_THAT(why([](Plan& p) { p.profiles[0][0].min[0] = 5000000; }), HasSubstr("not ordered"));
   EXPECT_THAT(why([](Plan& p) { p.tensors[0].shape[0] = Dim::of_expr(77); }),
               HasSubstr("shape expression 77"));

@@ -52,6 +52,7 @@ Plan random_plan(std::uint32_t seed) {
                        .weight_offset = 0,
                        .weight_bytes = 64});
   const std::int64_t steps = 1 + below(6);
+  const bool two = below(2) == 1;  // profiles
   for (std::int64_t s = 0; s < steps; ++s) {
     const bool last = s + 1 == steps;
     p.tensors.push_back({.name = word(),
@@ -71,10 +72,13 @@ Plan random_plan(std::uint32_t seed) {
     for (std::int64_t i = below(3); i > 0; --i) step.refused.push_back({word(), word()});
     for (std::int64_t i = below(3); i > 0; --i)
       step.tried.push_back({word(), word(), 0.5 * static_cast<double>(below(99))});
+    if (two && below(2) == 1)
+      step.variants.push_back(
+          {1, "v" + word(), word(), step.inputs, {{word(), word()}}, {{word(), word(), 0.25}}});
     p.steps.push_back(std::move(step));
   }
   p.outputs = {static_cast<std::int32_t>(p.tensors.size() - 1)};
-  p.profiles.assign(static_cast<std::size_t>(1 + below(2)), profile);
+  p.profiles.assign(two ? 2 : 1, profile);
   return p;
 }
 
