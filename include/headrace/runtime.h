@@ -79,6 +79,8 @@ class Engine {
  public:
   static Engine load(const std::string& path, const LoadOptions& options = {});
   static Engine load(const PlanFile& plan, const LoadOptions& options = {});
+  /// For those who made the engine themselves, on a device of their own.
+  static Engine from(std::shared_ptr<const runtime::Engine> engine);
   const std::vector<TensorInfo>& inputs() const;
   const std::vector<TensorInfo>& outputs() const;
   /// Text that the model's file carried ("character", ...); empty when there is none of that key.

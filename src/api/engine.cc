@@ -72,16 +72,19 @@ Engine Engine::load(const std::string& path, const LoadOptions& options) {
 }
 
 Engine Engine::load(const PlanFile& plan, const LoadOptions& options) {
+  return from(runtime::Engine::create(plan.data(), api::registry(),
+                                      {.device = options.device,
+                                       .threads = options.threads,
+                                       .memory_budget_bytes = options.memory_budget_bytes,
+                                       .check_hazards = options.check_hazards}));
+}
+
+Engine Engine::from(std::shared_ptr<const runtime::Engine> data) {
   auto state = std::make_shared<State>();
-  state->engine = runtime::Engine::create(plan.data(), api::registry(),
-                                          {.device = options.device,
-                                           .threads = options.threads,
-                                           .memory_budget_bytes = options.memory_budget_bytes,
-                                           .check_hazards = options.check_hazards});
-  for (const runtime::IoInfo& io : state->engine->inputs())
-    state->inputs.push_back(to_info(*plan.data(), io));
-  for (const runtime::IoInfo& io : state->engine->outputs())
-    state->outputs.push_back(to_info(*plan.data(), io));
+  state->engine = std::move(data);
+  const Plan& plan = state->engine->plan();
+  for (const runtime::IoInfo& io : state->engine->inputs()) state->inputs.push_back(to_info(plan, io));
+  for (const runtime::IoInfo& io : state->engine->outputs()) state->outputs.push_back(to_info(plan, io));
   Engine engine;
   engine.state_ = std::move(state);
   return engine;

@@ -261,8 +261,8 @@ class CheckedStream final : public Stream {
 
 class CheckedDevice final : public HazardChecker {
  public:
-  CheckedDevice(DeviceRef inner, HazardSink sink)
-      : inner_(std::move(inner)), checker_(std::make_shared<Checker>(std::move(sink))) {}
+  CheckedDevice(DeviceRef inner, HazardSink sink, const HazardOptions& options)
+      : inner_(std::move(inner)), checker_(std::make_shared<Checker>(std::move(sink), options)) {}
   std::string_view kind() const override { return inner_->kind(); }
   std::string model() const override { return inner_->model(); }
   BufferRef allocate(std::size_t size_bytes, MemoryKind kind, MemoryUse use) override {
@@ -307,8 +307,9 @@ class CheckedDevice final : public HazardChecker {
 
 }  // namespace
 
-std::shared_ptr<HazardChecker> make_hazard_checker(DeviceRef inner, HazardSink sink) {
-  return std::make_shared<CheckedDevice>(std::move(inner), std::move(sink));
+std::shared_ptr<HazardChecker> make_hazard_checker(DeviceRef inner, HazardSink sink,
+                                                   const HazardOptions& options) {
+  return std::make_shared<CheckedDevice>(std::move(inner), std::move(sink), options);
 }
 
 DeviceRef make_checked_device(DeviceRef inner) { return make_hazard_checker(std::move(inner)); }

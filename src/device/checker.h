@@ -6,10 +6,10 @@
 // wait by a stream or a host), from Stream::synchronize, and from the hooks of base/hooks.h (queues and
 // leases). Two accesses of overlapping bytes, at least one of them a write, without that order are a hazard,
 // whether or not this run happened to go well. An inline stream orders nothing by itself: code that is clean
-// here is clean on an asynchronous stream. Each pair of operations is reported once per buffer. Buffers that
-// begin at the same address (wrap) are one; other overlaps of buffers are not seen. Memory is bounded: a
-// buffer remembers at most kMaxAccesses; `forgotten` counts those dropped. A recording remembers its
-// operands: each replay counts as if its launches were submitted then.
+// here is clean on an asynchronous stream. Each pair of operations is reported once per buffer, unless
+// `every` is set. Buffers that begin at the same address (wrap) are one; other overlaps of buffers are not
+// seen. Memory is bounded: a buffer remembers at most kMaxAccesses; `forgotten` counts those dropped. A
+// recording remembers its operands: each replay counts as if its launches were submitted then.
 //
 //   auto checker = make_hazard_checker(inner, [](const Hazard& h) { log(to_string(h)); });
 //   ... use checker as the device ...
@@ -31,6 +31,7 @@ struct HazardAccess {
   std::string operation;  ///< kernel name, "copy", or what host_access was given
   std::string actor;      ///< "stream 'compute'" or "host thread 2"
   bool writes = false;
+  std::uint64_t number = 0;  ///< which of the actor's operations it is, from 0
 };
 struct Hazard {
   HazardAccess first, second;      ///< in the order of submission
@@ -58,8 +59,13 @@ class HazardChecker : public Device {
   virtual std::uint64_t forgotten() const = 0;  ///< accesses dropped because a buffer had too many
 };
 
+struct HazardOptions {
+  bool every = false;  ///< report a pair of operations each time it conflicts, not once per buffer
+};
+
 /// `sink` may be empty.
-std::shared_ptr<HazardChecker> make_hazard_checker(DeviceRef inner, HazardSink sink = {});
+std::shared_ptr<HazardChecker> make_hazard_checker(DeviceRef inner, HazardSink sink = {},
+                                                   const HazardOptions& options = {});
 
 /// The same for those who only hold a Device: nothing is reported or declared for one that is not checked.
 DeviceRef make_checked_device(DeviceRef inner);

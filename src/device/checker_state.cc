@@ -44,7 +44,9 @@ void HookFanOut::on_acquire(const void* token) noexcept {
 
 }  // namespace
 
-Checker::Checker(HazardSink sink) : sink_(std::move(sink)) { fan_out().add(this); }
+Checker::Checker(HazardSink sink, const HazardOptions& options) : sink_(std::move(sink)), options_(options) {
+  fan_out().add(this);
+}
 Checker::~Checker() { fan_out().remove(this); }
 
 }  // namespace headrace::hazards

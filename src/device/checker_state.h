@@ -60,7 +60,7 @@ inline const std::byte* first_byte(const Buffer& buffer) {
 /// The bookkeeping; streams, events and buffers of the checker share it.
 class Checker {
  public:
-  explicit Checker(HazardSink sink);
+  Checker(HazardSink sink, const HazardOptions& options);
   ~Checker();
   Checker(const Checker&) = delete;
   Checker& operator=(const Checker&) = delete;
@@ -207,12 +207,12 @@ class Checker {
   }
   void conflict(const AccessRecord& a, const AccessRecord& b, const Memory& memory,
                 std::vector<Hazard>& found) {
-    if (reported_.size() >= 10'000 ||
-        !reported_.insert(a.operation + '\n' + b.operation + '\n' + memory.name).second)
+    if (!options_.every && (reported_.size() >= 10'000 ||
+                            !reported_.insert(a.operation + '\n' + b.operation + '\n' + memory.name).second))
       return;
     ++hazards_;
-    found.push_back({{a.operation, actors_[a.actor].name, a.writes},
-                     {b.operation, actors_[b.actor].name, b.writes},
+    found.push_back({{a.operation, actors_[a.actor].name, a.writes, a.tick - 1},
+                     {b.operation, actors_[b.actor].name, b.writes, b.tick - 1},
                      memory.name,
                      std::max(a.begin, b.begin),
                      std::min(a.end, b.end)});
@@ -224,6 +224,7 @@ class Checker {
   }
 
   HazardSink sink_;
+  HazardOptions options_;
   mutable sched::Mutex mutex_{"checker"};
   std::deque<Actor> actors_;  ///< references stay valid while it grows
   std::vector<ActorId> free_actors_;

@@ -1,4 +1,6 @@
 // One suite for every Device: memory, events, streams, failures. A device enters by a line in `devices()`.
+#include "backends/sim/device.h"
+
 #include <array>
 #include <atomic>
 #include <cstring>
@@ -37,10 +39,13 @@ std::vector<Kind> devices() {
          return make_checked_device(
              make_host_device({.kind = "cpu", .model = "", .threads = 1, .recordings = true}));
        }},
-      {"separate_host", [] {
+      {"separate_host",
+       [] {
          return make_host_device(
              {.kind = "cpu", .model = "", .threads = 1, .recordings = true, .separate_memory = true});
-       }}};
+       }},
+      {"sim", [] { return sim::make_device({.spec = sim::Spec::instant()}); }},
+      {"checked_sim", [] { return make_checked_device(sim::make_device({.spec = sim::Spec::instant()})); }}};
 #ifdef HEADRACE_CUDA
   if (test::has_cuda()) {
     all.push_back({"cuda", [] { return cuda::make_device("cuda"); }});
