@@ -1,13 +1,15 @@
-// headrace bench: awaited latencies and throughput, alone or against peers in interleaved rounds.
+// headrace bench PLAN: awaited latencies and throughput, alone or against peers in interleaved rounds.
+#include "bench.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <numeric>
+#include <optional>
 
 #include <fmt/format.h>
 
-#include "cli.h"
 #include "peer.h"
 
 namespace headrace::cli {
@@ -17,32 +19,16 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::string plan, json, onnx, compare, peer_script;
+  LoadFlags load;
   std::vector<std::string> shapes;
   std::int64_t batch = 0;
-  int threads = 0, streams = 1, rounds = 15, iterations = 0;
+  int streams = 1, rounds = 15, iterations = 0;
   double seconds = 3;
-  bool check_hazards = false, profile = false;
+  bool profile = false;
 };
 
 double ms_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
-}
-
-double percentile(std::vector<double> values, double q) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const double at = q * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<std::size_t>(at);
-  const std::size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
-}
-
-Json latency_json(const std::vector<double>& ms) {
-  return {{"n", ms.size()},
-          {"min", percentile(ms, 0)},
-          {"median", percentile(ms, 0.5)},
-          {"p90", percentile(ms, 0.9)},
-          {"p99", percentile(ms, 0.99)}};
 }
 
 /// A blocking inference loop on memory made once.
@@ -147,10 +133,7 @@ double difference(const std::vector<NamedTensor>& ours, const std::map<std::stri
 
 int run(const Options& o) {
   const auto load_begin = Clock::now();
-  const Engine engine = Engine::load(o.plan, {.device = {},
-                                              .threads = o.threads,
-                                              .memory_budget_bytes = UINT64_MAX,
-                                              .check_hazards = o.check_hazards});
+  const Engine engine = Engine::load(o.plan, o.load.options());
   const ShapeMap shapes = choose_shapes(engine, o.shapes, o.batch);
   Runner runner(engine, shapes);
   const double first_ms = runner.run_ms();
@@ -210,12 +193,17 @@ int run(const Options& o) {
                                        {"rounds", o.rounds}}}};
   }
   runner.run_ms();
-  const std::vector<double> device_us =
-      runner.context().device_times_us(o.iterations > 0 ? o.iterations : 200);
+  const int repeats = o.iterations > 0 ? o.iterations : 200;
+  const std::vector<double> device_us = runner.context().device_times_us(repeats);
+  const std::optional<double> clock_mhz = engine.clock_mhz();  // right after work: not an idle one
+  const std::vector<double> enqueue_us = runner.context().enqueue_times_us(repeats);
   std::size_t different = 0;
   const double per_s = throughput(engine, o, shapes, runner, different);
 
+  const EngineStatistics statistics = engine.statistics();
   Json json = {{"plan", o.plan},
+               {"device", engine.device()},
+               {"device_model", engine.device_model()},
                {"threads", engine.threads()},
                {"streams", o.streams},
                {"shapes", shapes},
@@ -229,16 +217,18 @@ int run(const Options& o) {
                {"launches", runner.context().launches()},
                {"tracing", false},
                {"hazards", engine.hazards()}};
-  if (!device_us.empty())
-    json["device_us"] = {{"n", device_us.size()},
-                         {"min", percentile(device_us, 0)},
-                         {"median", percentile(device_us, 0.5)},
-                         {"p90", percentile(device_us, 0.9)}};
+  if (!device_us.empty()) json["device_us"] = times_json(device_us);
+  if (!enqueue_us.empty()) json["enqueue_us"] = times_json(enqueue_us);
+  if (clock_mhz) json["clock_mhz"] = *clock_mhz;
+  json["memory"] = memory_json(statistics);
+  std::optional<LayerReport> layers;
   if (o.profile) {
-    for (const LayerTime& t : runner.context().profile(9))
-      json["layers"].push_back({{"name", t.name}, {"tactic", t.tactic}, {"us", t.us}});
+    const double whole_us = device_us.empty() ? 1000 * percentile(ms, 0.5) : percentile(device_us, 0.5);
+    layers = profile_layers(engine, runner.context(), whole_us);
+    json["profile"] = layers->json();
   }
   if (o.json != "-") {
+    fmt::print("device      {}\n", o.load.where(engine));
     const Json& l = json["latency_ms"];
     fmt::print(
         "latency     min {:.3f}  median {:.3f}  p90 {:.3f}  p99 {:.3f} ms, awaited, n = {}, {} threads\n",
@@ -248,6 +238,12 @@ int run(const Options& o) {
       fmt::print("device      min {:.1f}  median {:.1f}  p90 {:.1f} us, without copies, n = {}\n",
                  percentile(device_us, 0), percentile(device_us, 0.5), percentile(device_us, 0.9),
                  device_us.size());
+    if (!enqueue_us.empty())
+      fmt::print("enqueue     min {:.1f}  median {:.1f}  p90 {:.1f} us of the host, n = {}; {} launch{}\n",
+                 percentile(enqueue_us, 0), percentile(enqueue_us, 0.5), percentile(enqueue_us, 0.9),
+                 enqueue_us.size(), runner.context().launches(),
+                 runner.context().launches() == 1 ? "" : "es");
+    if (clock_mhz) fmt::print("clock       {:.0f} MHz right after the inferences\n", *clock_mhz);
     fmt::print("throughput  {:.1f} inferences/s with {} in flight on {} streams\n", per_s, o.streams * 2,
                o.streams);
     fmt::print("start       load {:.1f} ms, first inference after {:.1f} ms\n", ready_ms - first_ms,
@@ -260,15 +256,8 @@ int run(const Options& o) {
           peer["ratio"]["p10"].get<double>(), peer["ratio"]["p90"].get<double>(), o.rounds);
     if (!peers.empty())
       fmt::print("outputs     at most {:.2g} of the output's scale away from the peers\n", worst);
-    if (json.contains("layers")) {
-      double sum = 0;
-      for (const Json& t : json["layers"]) sum += t["us"].get<double>();
-      for (const Json& t : json["layers"])
-        fmt::print("  {:10.1f} us {:5.1f} %  {:<28} {}\n", t["us"].get<double>(),
-                   100 * t["us"].get<double>() / sum, t["tactic"].get<std::string>(),
-                   t["name"].get<std::string>());
-      fmt::print("  {:10.1f} us  sum of the layers\n", sum);
-    }
+    print_memory(statistics);
+    if (layers) layers->print();
   }
   for (const std::string& line : engine.hazards()) fmt::print(stderr, "hazard: {}\n", line);
   write_json(o.json, json);
@@ -289,13 +278,12 @@ int run(const Options& o) {
 void add_bench(CLI::App& app, int& exit) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("bench", "Measure a plan: awaited latency, throughput, ratios to peers");
-  sub->add_option("plan", o->plan, "the plan file")->required();
+  CLI::Option* plan = sub->add_option("plan", o->plan, "the plan file");
   CLI::Option* shapes = sub->add_option("--shapes", o->shapes, "NAME=1x3x224x224, once for each input")
                             ->allow_extra_args(false);
   sub->add_option("--batch", o->batch, "batch of every dynamic input")
       ->check(CLI::PositiveNumber)
       ->excludes(shapes);
-  sub->add_option("--threads", o->threads, "0: all usable cores")->check(CLI::Range(0, 1024));
   sub->add_option("--streams", o->streams, "workers of the throughput part")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
@@ -317,11 +305,16 @@ void add_bench(CLI::App& app, int& exit) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str()
       ->needs(compare);
-  sub->add_flag("--profile", o->profile, "time of each layer");
-  sub->add_flag("--check-hazards", o->check_hazards,
-                "report unordered conflicting accesses; exit code 12 if any");
+  sub->add_flag("--profile", o->profile, "each layer: time, and share of what this machine can do");
+  o->load.add_to(*sub);
   sub->add_option("--json", o->json, "write the figures as JSON ('-': standard output)");
-  sub->callback([o, &exit] { exit = run(*o); });
+  sub->require_subcommand(0, 1);
+  add_bench_copy(*sub, exit);
+  sub->callback([o, sub, plan, &exit] {
+    if (!sub->get_subcommands().empty()) return;  // it has done its work
+    if (plan->count() == 0) throw CLI::RequiredError("plan");
+    exit = run(*o);
+  });
 }
 
 }  // namespace headrace::cli

@@ -11,7 +11,7 @@ namespace headrace::cli {
 namespace {
 
 struct Options {
-  std::string model, output, device = "cpu", precision = "fp32", timing_cache, memory_budget, json;
+  std::string model, output, device, precision = "fp32", timing_cache, memory_budget, json;
   std::vector<std::string> profiles, outputs, disabled;
   int opt_level = 1, threads = 0;
   bool verbose = false;
@@ -51,7 +51,9 @@ void run(const Options& o) {
   if (std::filesystem::is_directory(o.output))
     throw Error(ErrorCode::invalid_argument, fmt::format("--output '{}' is a folder; name a file", o.output));
   const auto begin = std::chrono::steady_clock::now();
-  BuildOptions options{.device = o.device,
+  const DefaultDevice device =
+      o.device.empty() ? default_device() : DefaultDevice{o.device, "asked for by --device"};
+  BuildOptions options{.device = device.name,
                        .precision = o.precision == "fp16" ? Precision::fp16 : Precision::fp32,
                        .profiles = {},
                        .opt_level = o.opt_level,
@@ -78,11 +80,13 @@ void run(const Options& o) {
   const auto size = std::filesystem::file_size(o.output);
   Json json = {
       {"plan", o.output}, {"seconds", seconds}, {"bytes", size}, {"layers", described["layers"].size()}};
+  json["device"] = {{"name", device.name}, {"why", device.why}};
   json["inputs"] = described["inputs"];
   json["outputs"] = described["outputs"];
   if (o.json != "-") {
     fmt::print("{}: {} layers, {:.1f} MB, built in {:.2f} s\n", o.output, described["layers"].size(),
                static_cast<double>(size) / 1e6, seconds);
+    if (o.device.empty()) fmt::print("device: {}, by default ({})\n", device.name, device.why);
     if (o.verbose)
       for (const Json& layer : described["layers"]) {
         fmt::print("  {:<28} {}\n", layer["tactic"].get<std::string>(), layer["op"].get<std::string>());
@@ -102,8 +106,9 @@ void add_build(CLI::App& app, int&) {
   sub->add_option("model", o->model, "the .onnx file")->required();
   sub->add_option("-o,--output", o->output, "the plan file to write; replaced only when the build succeeds")
       ->required();
-  sub->add_option("--device", o->device, "cpu, cuda:0, or reference (slow, exact loops)")
-      ->capture_default_str();
+  sub->add_option("--device", o->device,
+                  "cpu, cuda:0, or reference (slow, exact loops); otherwise the first GPU if it can be used, "
+                  "else cpu");
   sub->add_option("--precision", o->precision,
                   "fp32, or fp16 (cuda, reference): f16 between the model's inputs and outputs")
       ->check(CLI::IsMember({"fp32", "fp16"}))

@@ -47,6 +47,16 @@ void write_json(const std::string& path, const Json& json);
 Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed);
 /// Shapes for every input: given ones, else `batch` for dynamic axis 0, else opt of the profile.
 ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments, std::int64_t batch);
+/// What says where an engine runs: --device, --threads, --recordings and the like, and the line about it.
+struct LoadFlags {
+  std::string device, memory_budget;
+  int threads = 0, recordings = 16;
+  bool check_hazards = false, foreign_plans = false;
+  void add_to(CLI::App& command);
+  LoadOptions options() const;
+  /// "cuda:0 (NVIDIA H200, sm_90), the plan's own device"
+  std::string where(const Engine& engine) const;
+};
 /// A tensor name as a file name: '/' becomes '_'.
 std::string file_name(const std::string& tensor_name);
 
@@ -54,6 +64,7 @@ std::string file_name(const std::string& tensor_name);
 void add_build(CLI::App& app, int& exit);
 void add_run(CLI::App& app, int& exit);
 void add_bench(CLI::App& app, int& exit);
+void add_bench_copy(CLI::App& bench, int& exit);  ///< headrace bench copy
 void add_inspect(CLI::App& app, int& exit);
 void add_verify(CLI::App& app, int& exit);
 void add_env(CLI::App& app, int& exit);

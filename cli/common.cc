@@ -158,6 +158,34 @@ ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& ass
   return shapes;
 }
 
+void LoadFlags::add_to(CLI::App& command) {
+  command.add_option("--device", device, "where to run, cuda:1 for a plan of cuda; otherwise the plan's own");
+  command.add_option("--threads", threads, "0: all usable cores")->check(CLI::Range(0, 1024));
+  command.add_option("--memory-budget", memory_budget, "refuse what needs more: 4G, 512M");
+  command
+      .add_option("--recordings", recordings,
+                  "GPU: recordings (CUDA graphs) that a context keeps; 0: launch by launch")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  command.add_flag("--foreign-plan", foreign_plans, "run a plan that was tuned on another GPU model");
+  command.add_flag("--check-hazards", check_hazards,
+                   "report unordered conflicting accesses; exit code 12 if any");
+}
+
+LoadOptions LoadFlags::options() const {
+  return {.device = device,
+          .threads = threads,
+          .memory_budget_bytes = memory_budget.empty() ? UINT64_MAX : parse_bytes(memory_budget),
+          .check_hazards = check_hazards,
+          .max_recordings = recordings,
+          .foreign_plans = foreign_plans};
+}
+
+std::string LoadFlags::where(const Engine& engine) const {
+  return fmt::format("{} ({}), {}", engine.device(), engine.device_model(),
+                     device.empty() ? "the plan's own device" : "asked for by --device");
+}
+
 std::string file_name(const std::string& tensor_name) {
   std::string name = tensor_name;
   for (char& c : name)

@@ -11,12 +11,12 @@ namespace headrace::cli {
 namespace {
 
 struct Options {
-  std::string plan, output, json, memory_budget;
+  std::string plan, output, json;
+  LoadFlags load;
   std::vector<std::string> inputs, shapes;
   std::int64_t batch = 0;
   std::uint64_t seed = 0;
-  int threads = 0;
-  bool seeded = false, check_hazards = false;
+  bool seeded = false;
 };
 
 Json summary(const NamedTensor& result) {
@@ -46,12 +46,7 @@ Json summary(const NamedTensor& result) {
 }
 
 int run(const Options& o) {
-  LoadOptions load{.device = {},
-                   .threads = o.threads,
-                   .memory_budget_bytes = UINT64_MAX,
-                   .check_hazards = o.check_hazards};
-  if (!o.memory_budget.empty()) load.memory_budget_bytes = parse_bytes(o.memory_budget);
-  const Engine engine = Engine::load(o.plan, load);
+  const Engine engine = Engine::load(o.plan, o.load.options());
   std::vector<NamedTensor> tensors;
   for (const std::string& text : o.inputs) {
     auto [name, path] = split_assignment(text, "--input");
@@ -80,7 +75,11 @@ int run(const Options& o) {
   for (const NamedTensor& t : tensors) views.push_back({t.name, t.tensor.view()});
   Context context{engine};
   const std::vector<NamedTensor> results = context.infer(views);
-  Json json = {{"plan", o.plan}, {"outputs", Json::array()}};
+  Json json = {{"plan", o.plan},
+               {"device", engine.device()},
+               {"device_model", engine.device_model()},
+               {"outputs", Json::array()}};
+  if (o.json != "-") fmt::print("device: {}\n", o.load.where(engine));
   if (!o.output.empty()) {
     std::error_code failed;
     std::filesystem::create_directories(o.output, failed);
@@ -127,10 +126,7 @@ void add_run(CLI::App& app, int& exit) {
       ->check(CLI::PositiveNumber)
       ->excludes(shapes);
   sub->add_option("--output", o->output, "folder that gets one NAME.npy per output ('/' written as '_')");
-  sub->add_option("--threads", o->threads, "0: all usable cores")->check(CLI::Range(0, 1024));
-  sub->add_option("--memory-budget", o->memory_budget, "refuse what needs more: 4G, 512M");
-  sub->add_flag("--check-hazards", o->check_hazards,
-                "report unordered conflicting accesses; exit code 12 if any");
+  o->load.add_to(*sub);
   sub->add_option("--json", o->json, "write a summary as JSON ('-': standard output)");
   sub->callback([o, seed, &exit] {
     o->seeded = seed->count() > 0;

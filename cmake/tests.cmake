@@ -17,6 +17,8 @@ target_compile_definitions(headrace_test_support PUBLIC
 add_custom_target(headrace_fast_tests)   # what `ctest -L fast` needs
 add_custom_target(headrace_sched_tests)  # what the thread sanitizer runs
 
+# All others see no GPU, so that they are the same on every machine.
+set(no_gpu "CUDA_VISIBLE_DEVICES=set:-1")
 set(gpu_tests "Gpu*.*:*/cuda_*:*/checked_cuda_*")
 function(headrace_add_tests folder speed)
   if(NOT ARGN)
@@ -39,7 +41,8 @@ function(headrace_add_tests folder speed)
   set(common TEST_PREFIX "${folder}/" DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
     WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
   gtest_discover_tests(${target} ${common} TEST_FILTER "*:-${gpu_tests}"
-    PROPERTIES LABELS "${speed}-${folder}" TIMEOUT 900 ENVIRONMENT "OMP_WAIT_POLICY=passive")
+    PROPERTIES LABELS "${speed}-${folder}" TIMEOUT 900 ENVIRONMENT "OMP_WAIT_POLICY=passive"
+    ENVIRONMENT_MODIFICATION "${no_gpu}")
   if(HEADRACE_CUDA_INCLUDE)
     gtest_discover_tests(${target} ${common} TEST_FILTER "${gpu_tests}" TEST_LIST ${target}_gpu_tests
       PROPERTIES LABELS "gpu-${folder}" TIMEOUT 900 ENVIRONMENT "OMP_WAIT_POLICY=passive")
@@ -72,13 +75,15 @@ if(TARGET headrace AND NOT HEADRACE_SANITIZE)
     string(REGEX REPLACE "/.*" "" folder "${name}")
     add_test(NAME ${name} COMMAND "${HEADRACE_PYTHON}" "${script}" --cli "$<TARGET_FILE:headrace>"
       WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-    set_tests_properties(${name} PROPERTIES LABELS "slow-${folder}" TIMEOUT 1200 RUN_SERIAL ON)
+    set_tests_properties(${name} PROPERTIES LABELS "slow-${folder}" TIMEOUT 1200 RUN_SERIAL ON
+      ENVIRONMENT_MODIFICATION "${no_gpu}")
   endforeach()
   if(EXISTS "${PROJECT_SOURCE_DIR}/tests/models/all_models.py")
     foreach(model resnet18 resnet50 mobilenet_v2 mobilenet9 pointpillars_rpn yolox_m ocr_det ocr_cls ocr_rec)
       add_test(NAME models/${model} COMMAND "${HEADRACE_PYTHON}" tests/models/all_models.py --cli "$<TARGET_FILE:headrace>"
         --models .deps/models --ocr .deps/ocr ${model} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-      set_tests_properties(models/${model} PROPERTIES LABELS slow-models TIMEOUT 600 RUN_SERIAL ON)
+      set_tests_properties(models/${model} PROPERTIES LABELS slow-models TIMEOUT 600 RUN_SERIAL ON
+        ENVIRONMENT_MODIFICATION "${no_gpu}")
     endforeach()
   endif()
 endif()
@@ -103,5 +108,6 @@ if(NOT HEADRACE_SANITIZE)
   add_test(NAME install/consumer COMMAND "${CMAKE_COMMAND}" -DBUILD=${CMAKE_BINARY_DIR}
     -DSOURCE=${PROJECT_SOURCE_DIR} -DGENERATOR=${CMAKE_GENERATOR} -DCXX=${CMAKE_CXX_COMPILER}
     -P "${PROJECT_SOURCE_DIR}/cmake/consumer_test.cmake")
-  set_tests_properties(install/consumer PROPERTIES LABELS "slow;install" TIMEOUT 300)
+  set_tests_properties(install/consumer PROPERTIES LABELS "slow;install" TIMEOUT 300
+    ENVIRONMENT_MODIFICATION "${no_gpu}")
 endif()

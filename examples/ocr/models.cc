@@ -85,6 +85,7 @@ Engine load_network(const Network& network, const ModelOptions& options) {
   if (options.report)
     options.report(fmt::format("building the plan of {} (once)", model.filename().string()));
   BuildOptions build_options;
+  build_options.device = "cpu";  // texts have hundreds of widths, each a new set of kernels for a GPU
   build_options.profiles = {{{"x", network.min, network.opt, network.max}}};
   build_options.threads = load.threads;
   const PlanFile plan = build(model.string(), build_options);

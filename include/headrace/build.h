@@ -31,7 +31,7 @@ enum class Precision {
 };
 
 struct BuildOptions {
-  std::string device = "cpu";  ///< "cpu", "reference", "cuda:0"
+  std::string device;  ///< "cpu", "reference", "cuda:0"; "": default_device()
   Precision precision = Precision::fp32;
   std::vector<std::vector<ShapeRange>> profiles;  ///< empty: every dynamic extent from 1 to 1048576
   int opt_level = 1;                              ///< 0: kernels by rule; 1: by timing

@@ -14,6 +14,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -39,12 +40,44 @@ struct DeviceInfo {
 };
 /// All devices of this build of headrace. Opens the GPUs' libraries: some milliseconds the first time.
 std::vector<DeviceInfo> devices();
+/// What `build` takes where no device is named: the first GPU, when it and its libraries can be used, else
+/// the CPU.
+struct DefaultDevice {
+  std::string name;  ///< "cuda:0", "cpu"
+  std::string why;   ///< "a usable GPU, NVIDIA H200, sm_90"; "no usable GPU: no CUDA driver: ..."
+};
+DefaultDevice default_device();
 
 struct LoadOptions {
   std::string device;                              ///< "": the plan's own
   int threads = 0;                                 ///< CPU threads per inference; 0: all usable cores
   std::uint64_t memory_budget_bytes = UINT64_MAX;  ///< refuse plans (and shapes) that need more
   bool check_hazards = false;                      ///< watch every operand; reported by Engine::hazards()
+  int max_recordings = 16;     ///< GPU: recordings (CUDA graphs) of each context; 0: launch by launch
+  bool foreign_plans = false;  ///< take plans that were tuned on another GPU model, with a warning
+};
+
+/// Bytes of one purpose.
+struct MemoryFigure {
+  std::uint64_t now = 0, high_water = 0;
+};
+/// A GPU's memory behind the figures: freed blocks are kept for the next allocation, within the limit.
+struct PoolFigure {
+  std::uint64_t in_use = 0, cached = 0, limit = 0;  ///< limit: of what is cached; 0: there is no pool
+  std::uint64_t high_water = 0;                     ///< of in_use + cached
+  std::uint64_t system_allocations = 0;             ///< calls that reached the driver
+};
+/// What an engine holds and has done so far, all its contexts together.
+struct EngineStatistics {
+  MemoryFigure weights, activations, io, workspace, recordings;
+  PoolFigure device_pool, pinned_pool;
+  std::uint64_t allocations = 0;     ///< of the device's memory, of any kind
+  std::uint64_t waiting_copies = 0;  ///< copies of pageable memory, for which the host waited
+  std::uint64_t prepared = 0;        ///< shapes made ready
+  std::uint64_t fallbacks = 0;       ///< layers that run with another tactic than the plan's
+  std::uint64_t recordings_made = 0, recordings_dropped = 0;  ///< dropped: for max_recordings
+  std::uint64_t recordings_failed = 0;                        ///< shapes that run launch by launch
+  std::string recordings_failed_why;                          ///< of the last of these
 };
 
 /// A plan in memory: what `build` makes and `Engine::load` takes. Cheap to copy (shared, immutable).
@@ -85,8 +118,12 @@ class Engine {
   const std::vector<TensorInfo>& outputs() const;
   /// Text that the model's file carried ("character", ...); empty when there is none of that key.
   std::string metadata(const std::string& key) const;
-  std::string device() const;
+  std::string device() const;        ///< that it runs on: "cpu", "cuda:0"
+  std::string device_model() const;  ///< "NVIDIA H200, sm_90"
   int threads() const;
+  EngineStatistics statistics() const;
+  /// Clock of the GPU's processors at this moment, MHz; nothing where it cannot be read.
+  std::optional<double> clock_mhz() const;
   /// Unordered conflicting accesses found so far, one line each; empty without check_hazards.
   std::vector<std::string> hazards() const;
   const std::shared_ptr<const runtime::Engine>& data() const;
@@ -96,10 +133,15 @@ class Engine {
   std::shared_ptr<const State> state_;
 };
 
-/// One step's time in a profile of an inference.
+/// One layer of a profile.
 struct LayerTime {
-  std::string name, tactic;
-  double us = 0;
+  std::string name;                ///< the first ONNX node, or the operator
+  std::vector<std::string> nodes;  ///< all ONNX nodes that it computes
+  std::string tactic, choice;
+  std::vector<std::string> inputs, outputs;  ///< "f16[8x64x56x56, channels_last]"
+  DType dtype = DType::f32;                  ///< of its first input
+  double us = 0;                             ///< median
+  double bytes = 0, flops = 0;               ///< that it has to move and to compute at least
 };
 
 class Context {
@@ -126,6 +168,9 @@ class Context {
   /// The device's own time of `repeats` whole inferences at the shapes prepared last, one by one, without the
   /// copies from and to host memory, microseconds; empty on devices without a clock of their own (CPUs).
   std::vector<double> device_times_us(int repeats);
+  /// How long the host takes to submit an inference from and to pinned memory, `repeats` times, microseconds;
+  /// empty where submitting is running (CPUs).
+  std::vector<double> enqueue_times_us(int repeats);
   /// Kernels launched one by one for an inference at the shapes prepared last; 1 when they are one recording.
   std::size_t launches() const;
 

@@ -15,7 +15,7 @@ namespace {
 
 compiler::Options to_options(const BuildOptions& options) {
   compiler::Options result;
-  result.device = options.device;
+  result.device = options.device.empty() ? default_device().name : options.device;
   result.f16 = options.precision == Precision::fp16;
   for (const auto& profile : options.profiles) {
     auto& ranges = result.profiles.emplace_back();

@@ -143,13 +143,32 @@ std::vector<double> Context::device_times_us(int repeats) {
 
 std::size_t Context::launches() const { return state_->context.launches(); }
 
+std::vector<double> Context::enqueue_times_us(int repeats) {
+  return state_->context.enqueue_times_us(*state_->stream, repeats);
+}
+
 std::vector<LayerTime> Context::profile(int repeats) {
   const Plan& plan = state_->engine.data()->plan();
+  const auto texts = [](const std::vector<TensorDesc>& descs) {
+    std::vector<std::string> result;
+    for (const TensorDesc& desc : descs) result.push_back(to_string(desc));
+    return result;
+  };
   std::vector<LayerTime> result;
   for (const runtime::StepTime& time : state_->context.profile_steps(*state_->stream, repeats)) {
     const PlanStep& step = plan.steps[time.step];
     const StepWay way = way_of(step, state_->context.used_profile());
-    result.push_back({step.origins.empty() ? step.op.id : step.origins.front(), way.tactic, time.us});
+    const std::vector<TensorDesc>& typed = time.srcs.empty() ? time.dsts : time.srcs;
+    result.push_back({.name = step.origins.empty() ? step.op.id : step.origins.front(),
+                      .nodes = step.origins,
+                      .tactic = way.tactic,
+                      .choice = way.choice,
+                      .inputs = texts(time.srcs),
+                      .outputs = texts(time.dsts),
+                      .dtype = typed.empty() ? DType::f32 : typed.front().dtype,
+                      .us = time.us,
+                      .bytes = time.cost.bytes,
+                      .flops = time.cost.flops});
   }
   return result;
 }

@@ -1,5 +1,3 @@
-#include "runtime/engine.h"
-
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -8,6 +6,7 @@
 
 #include "api/registry.h"
 #include "plan/plan.h"
+#include "runtime/engine_state.h"
 
 namespace headrace {
 
@@ -72,11 +71,17 @@ Engine Engine::load(const std::string& path, const LoadOptions& options) {
 }
 
 Engine Engine::load(const PlanFile& plan, const LoadOptions& options) {
+  if (options.max_recordings < 0)
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("max_recordings is {}; use 0 (launch by launch) or more", options.max_recordings));
   return from(runtime::Engine::create(plan.data(), api::registry(),
                                       {.device = options.device,
                                        .threads = options.threads,
                                        .memory_budget_bytes = options.memory_budget_bytes,
-                                       .check_hazards = options.check_hazards}));
+                                       .check_hazards = options.check_hazards,
+                                       .max_recordings = static_cast<std::size_t>(options.max_recordings),
+                                       .foreign_plans = options.foreign_plans}));
 }
 
 Engine Engine::from(std::shared_ptr<const runtime::Engine> data) {
@@ -97,7 +102,39 @@ std::string Engine::metadata(const std::string& key) const {
   const auto it = provenance.find("onnx." + key);
   return it == provenance.end() ? std::string() : it->second;
 }
-std::string Engine::device() const { return state_->engine->plan().device; }
+std::string Engine::device() const { return state_->engine->state().device_name; }
+std::string Engine::device_model() const { return state_->engine->device().model(); }
+std::optional<double> Engine::clock_mhz() const { return state_->engine->device().clock_mhz(); }
+
+EngineStatistics Engine::statistics() const {
+  const runtime::Engine::State& state = state_->engine->state();
+  const MemoryStats memory = state.device->memory();
+  const auto figure = [&](MemoryUse use) {
+    const auto i = static_cast<std::size_t>(use);
+    return MemoryFigure{memory.current[i], memory.high_water[i]};
+  };
+  const auto pool = [](const MemoryStats::Pool& p) {
+    return PoolFigure{p.in_use, p.cached, p.limit, p.high_water, p.system_allocations};
+  };
+  EngineStatistics result{.weights = figure(MemoryUse::weights),
+                          .activations = figure(MemoryUse::activations),
+                          .io = figure(MemoryUse::io),
+                          .workspace = figure(MemoryUse::workspace),
+                          .recordings = figure(MemoryUse::recordings),
+                          .device_pool = pool(memory.device_pool),
+                          .pinned_pool = pool(memory.pinned_pool),
+                          .allocations = memory.allocations,
+                          .waiting_copies = memory.waiting_copies,
+                          .prepared = state.stats.prepared,
+                          .fallbacks = state.stats.fallbacks,
+                          .recordings_made = state.stats.recorded,
+                          .recordings_dropped = state.stats.dropped,
+                          .recordings_failed = state.stats.unrecorded,
+                          .recordings_failed_why = state.stats.unrecorded_why()};
+  if (state.device->unified_memory())  // the mapped plan itself
+    result.weights = {state.plan->weights.size(), state.plan->weights.size()};
+  return result;
+}
 int Engine::threads() const { return state_->engine->threads(); }
 std::vector<std::string> Engine::hazards() const { return state_->engine->hazards(); }
 const std::shared_ptr<const runtime::Engine>& Engine::data() const { return state_->engine; }

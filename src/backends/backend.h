@@ -85,12 +85,14 @@ struct DeviceListing {
   std::string name, model;         ///< "cuda:0", "NVIDIA H200, sm_90"
   std::string why_not;             ///< not empty: it cannot be used
   std::vector<std::string> notes;  ///< libraries found, and what a missing one costs
+  std::string lacks;               ///< libraries without which most models do not build
 };
 
 struct Backend {
   std::string name;                                        ///< "reference", "cpu"
   std::function<DeviceRef(std::string_view)> make_device;  ///< argument: the device string, "cpu", "cuda:0"
-  std::function<std::vector<DeviceListing>()> list_devices;
+  /// The first `at_most` of them: looking at a GPU takes time.
+  std::function<std::vector<DeviceListing>(std::size_t at_most)> list_devices;
   std::vector<std::unique_ptr<Tactic>> tactics;  ///< in order of preference (tactics.inc)
 };
 

@@ -288,6 +288,7 @@ class CheckedDevice final : public HazardChecker {
   }
   bool unified_memory() const override { return inner_->unified_memory(); }
   MemoryStats memory() const override { return inner_->memory(); }
+  std::optional<double> clock_mhz() const override { return inner_->clock_mhz(); }
   void host_access(const Operand& operand, std::string_view name) override {
     checker_->host_access(operand, name);
   }

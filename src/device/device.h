@@ -131,6 +131,7 @@ struct MemoryStats {
   /// What is behind the numbers above, on devices with caching pools: rounded sizes.
   struct Pool {
     std::size_t in_use = 0, cached = 0, high_water = 0;  ///< bytes; high water of in_use + cached
+    std::size_t limit = 0;                               ///< of `cached`; 0: there is no pool
     std::uint64_t system_allocations = 0;                ///< calls that reached the driver
   };
   Pool device_pool, pinned_pool;
@@ -158,6 +159,8 @@ class Device {
   /// True when device memory is host memory (leases alias, nothing is copied).
   virtual bool unified_memory() const = 0;
   virtual MemoryStats memory() const = 0;
+  /// Clock of a GPU's processors at this moment, MHz; nothing where it cannot be read.
+  virtual std::optional<double> clock_mhz() const { return std::nullopt; }
 };
 using DeviceRef = std::shared_ptr<Device>;
 

@@ -113,6 +113,7 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
     for (const SymbolSource& source : plan.shapes.symbols()[k].sources)
       if (source.reads_data()) entry.value_reads.push_back({source, symbols[k]});
 
+  entry.values = values;
   const std::shared_ptr<void> current_device = owner.device->enter();
   const ResolvedPlan resolved = resolve_plan(owner, chosen.profile, symbols, threads);
   owner.stats.prepared.fetch_add(1, std::memory_order_relaxed);

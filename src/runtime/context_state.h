@@ -67,6 +67,7 @@ struct Entry {
   std::vector<bool> implied;           ///< inputs whose shape may be left out
   std::vector<ValueRead> value_reads;  ///< of the key: values of inputs that shapes depend on
   std::unique_ptr<Prepared> prepared;
+  std::vector<std::int64_t> values;  ///< of the plan's shape program
   std::vector<std::size_t> input_bytes, output_bytes;
   std::vector<Launch> launches;
   std::vector<Operand> operands;

@@ -48,6 +48,19 @@ BufferRef upload_weights(Device& device, const Plan& plan) {
   return buffer;
 }
 
+DeviceRef open_device(const Backend& backend, const std::string& device, bool of_the_plan) {
+  try {
+    return backend.make_device(device);
+  } catch (Error& e) {
+    throw e.add_context(
+        of_the_plan
+            ? fmt::format("while opening '{}', for which the plan was built; a plan for this machine's "
+                          "CPU is made with `--device cpu`",
+                          device)
+            : fmt::format("while opening the device '{}' that was asked for", device));
+  }
+}
+
 }  // namespace
 
 Engine::Engine() = default;
@@ -77,7 +90,8 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
   engine->state_ = std::make_unique<State>(options.kernel_cache_entries);
   State& state = *engine->state_;
   state.backend = backend;
-  state.device = backend->make_device(device);
+  state.device = open_device(*backend, device, options.device.empty());
+  state.device_name = device;
   if (options.check_hazards)
     state.device = make_hazard_checker(
         state.device, [log = state.hazards](const Hazard& hazard) { log->add(to_string(hazard)); });
@@ -113,10 +127,16 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
   const auto& symbols = plan->shapes.symbols();
   for (std::size_t i = 0; i < symbols.size(); ++i)
     if (symbols[i].sources.front().reads_data()) state.value_symbols.push_back(i);
-  if (plan->device_model != state.device->model())
+  if (plan->device_model != state.device->model()) {
+    if (!state.device->unified_memory() && !options.foreign_plans)
+      throw Error(ErrorCode::invalid_plan,
+                  fmt::format("the plan was tuned on '{}', but {} is '{}', where its choices may be slow or "
+                              "impossible; build the plan again here, or allow foreign plans",
+                              printable(plan->device_model), device, state.device->model()));
     log(LogSeverity::warning, "the plan was tuned on '", printable(plan->device_model),
         "', this machine is '", state.device->model(),
         "': it runs, but may be slower than a plan built here");
+  }
   state.weights = upload_weights(*state.device, *plan);
   state.plan = std::move(plan);
   return engine;

@@ -18,6 +18,7 @@
 #include "backends/backend.h"
 #include "device/device.h"
 #include "plan/plan.h"
+#include "runtime/layer_cost.h"
 
 namespace headrace::runtime {
 
@@ -39,6 +40,8 @@ struct EngineOptions {
   /// Recordings (CUDA graphs) that one context keeps, of the shapes used last; 0: everything runs launch by
   /// launch. Shapes whose recording was given up are recorded again when they are prepared again.
   std::size_t max_recordings = 16;
+  /// Where choices are a GPU's, a plan that was tuned on another model is refused without this.
+  bool foreign_plans = false;
 };
 
 class Engine {
@@ -75,6 +78,8 @@ struct Prepared {
 struct StepTime {
   std::size_t step = 0;
   double us = 0;
+  std::vector<TensorDesc> srcs, dsts;
+  LayerCost cost;
 };
 
 class Context {
@@ -102,6 +107,9 @@ class Context {
   /// Time of whole inferences by the device's clock, without copies; empty where it has none. The memory
   /// bound before stays bound, and is not touched when it is staged.
   std::vector<double> device_times_us(Stream& stream, int repeats);
+  /// Time that the host takes to submit an inference, from and to pinned memory of its own; empty where
+  /// device memory is host memory. The memory bound before stays bound.
+  std::vector<double> enqueue_times_us(Stream& stream, int repeats);
   /// Submissions of one enqueue of the shapes prepared last, copies apart.
   std::size_t launches() const;
   /// The plan's profile that serves the shapes prepared last; 0 before any.

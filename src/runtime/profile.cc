@@ -3,6 +3,7 @@
 
 #include "base/sched.h"
 #include "device/timing.h"
+#include "plan/profiles.h"
 #include "runtime/context_state.h"
 
 namespace headrace::runtime {
@@ -49,10 +50,18 @@ std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
   for (const TensorDesc& desc : entry.prepared->inputs) inputs.push_back(make(desc, true));
   for (const TensorDesc& desc : entry.prepared->outputs) outputs.push_back(make(desc, false));
   s.patch(entry, inputs, outputs);
+  const Engine::State& owner = s.engine->state();
+  const Placement placement = place_tensors(*owner.plan, entry.values);
   std::vector<StepTime> result;
+  const auto add = [&](std::size_t step, double us) {
+    const StepWay way = way_of(owner.plan->steps[step], entry.prepared->profile);
+    Problem problem = make_problem(owner, step, way.inputs, placement, entry.values, s.threads);
+    const LayerCost cost = cost_of(problem);
+    result.push_back({step, us, std::move(problem.srcs), std::move(problem.dsts), cost});
+  };
   if (device.can_record()) {
     for (const Launch& l : entry.launches)
-      if (l.step != kNoStep) result.push_back({l.step, s.recorded_us(stream, entry, l, repeats)});
+      if (l.step != kNoStep) add(l.step, s.recorded_us(stream, entry, l, repeats));
     return result;
   }
   std::vector<std::vector<double>> times(entry.launches.size());
@@ -65,7 +74,7 @@ std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
       if (r >= 0) times[i].push_back(took.count());
     }
   for (std::size_t i = 0; i < times.size(); ++i)
-    if (entry.launches[i].step != kNoStep) result.push_back({entry.launches[i].step, median(times[i])});
+    if (entry.launches[i].step != kNoStep) add(entry.launches[i].step, median(times[i]));
   return result;
 }
 
@@ -103,6 +112,40 @@ std::vector<double> Context::device_times_us(Stream& stream, int repeats) {
 }
 
 std::size_t Context::used_profile() const { return state_->current ? state_->current->prepared->profile : 0; }
+
+std::vector<double> Context::enqueue_times_us(Stream& stream, int repeats) {
+  Device& device = *state_->engine->state().device;
+  if (device.unified_memory()) return {};
+  if (!state_->current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before timing");
+  struct Restore {  // the bindings
+    State& state;
+    std::vector<Binding> inputs = state.inputs, outputs = state.outputs;
+    ~Restore() {
+      state.drain();
+      state.inputs = std::move(inputs);
+      state.outputs = std::move(outputs);
+    }
+  } const restore{*state_};
+  const Prepared& prepared = *state_->current->prepared;
+  const auto pinned = [&](const TensorDesc& desc) {
+    const std::size_t bytes = std::max<std::size_t>(1, desc.span_bytes());
+    BufferRef buffer = device.allocate(bytes, MemoryKind::pinned, MemoryUse::io);
+    std::memset(buffer->host_data(), 0, bytes);
+    return buffer;
+  };
+  for (std::size_t i = 0; i < prepared.inputs.size(); ++i) bind_input(i, pinned(prepared.inputs[i]));
+  for (std::size_t i = 0; i < prepared.outputs.size(); ++i) bind_output(i, pinned(prepared.outputs[i]));
+  const EventRef done = device.make_event();
+  std::vector<double> times;
+  for (int r = -3; r < repeats; ++r) {
+    const auto start = sched::Clock::now();
+    enqueue(stream, *done);
+    const std::chrono::duration<double, std::micro> took = sched::Clock::now() - start;
+    done->wait();
+    if (r >= 0) times.push_back(took.count());
+  }
+  return times;
+}
 
 std::size_t Context::launches() const {
   const State& s = *state_;

@@ -131,7 +131,53 @@ TEST_F(Cli, BenchJson) {
   EXPECT_EQ(json["shapes"]["x"], Json({2, 3, 6, 6}));
   EXPECT_EQ(json["different_results"], 0);
   EXPECT_EQ(json["hazards"], Json::array());
-  EXPECT_GT(json["layers"].size(), 0u);
+  EXPECT_EQ(json["device"], "cpu");
+  EXPECT_GT(json["memory"]["weights"]["now"], 0);
+  EXPECT_GE(json["memory"]["activations"]["high_water"], json["memory"]["activations"]["now"]);
+  const Json& profile = json["profile"];
+  EXPECT_GT(profile["roofline"]["bytes_per_s"], 1e8);
+  double sum = 0;
+  std::string nodes;
+  for (const Json& layer : profile["layers"]) {
+    sum += layer["us"].get<double>();
+    nodes += layer["nodes"].dump();
+    EXPECT_GT(layer["bytes"], 0);
+    EXPECT_FALSE(layer["outputs"].empty());
+    if (layer["tactic"].get<std::string>().find("matmul") != std::string::npos) {
+      EXPECT_EQ(layer["flops"], 2 * 2 * 144 * 5);
+    }
+  }
+  EXPECT_DOUBLE_EQ(profile["sum_us"].get<double>(), sum);
+  for (const char* node : {"conv1", "relu1", "gemm1"}) EXPECT_THAT(nodes, HasSubstr(node));
+}
+
+TEST_F(Cli, BenchCopySaysWhatTheHostCopies) {
+  const Json json =
+      json_of({"bench", "copy", "--device", "cpu", "--size", "64K", "--size", "100", "--repeats", "3"});
+  EXPECT_EQ(json["separate_memory"], false);
+  ASSERT_EQ(json["copies"].size(), 4u);
+  for (const Json& copy : json["copies"]) EXPECT_GT(copy["gb_per_s"], 0);
+  EXPECT_EQ(json["copies"][0]["bytes"], 65536);
+  EXPECT_THAT(headrace({"bench", "copy", "--device", "cpu", "--size", "64K", "--repeats", "1"}).out,
+              HasSubstr("Device memory is host memory"));
+  expect_failure({"bench", "copy", "--device", "abacus"}, 3, "there is no device 'abacus'");
+  expect_failure({"bench", "copy", "--device", "cpu", "--size", "0"}, 3, "0 bytes");
+  expect_failure({"bench"}, 2, "plan is required");
+}
+
+TEST_F(Cli, TheDefaultDeviceIsSaidWithTheReason) {
+  const Json chosen = json_of({"env"})["default_device"];
+  write_all(path("small.onnx"), SmallModel().onnx());
+  const std::vector<std::string> build = {"build",        path("small.onnx"), "-o",
+                                          path("d.plan"), "--opt-level",      "0"};
+  EXPECT_EQ(json_of(build)["device"], chosen);
+  EXPECT_THAT(headrace(build).out, HasSubstr("device: " + chosen["name"].get<std::string>() +
+                                             ", by default (" + chosen["why"].get<std::string>()));
+  EXPECT_THAT(headrace({"run", path("d.plan"), "--seed", "1"}).out, HasSubstr("the plan's own device"));
+  std::vector<std::string> named = build;
+  named.insert(named.end(), {"--device", "reference"});
+  EXPECT_THAT(headrace(named).out, testing::Not(HasSubstr("by default")));
+  EXPECT_EQ(json_of(named)["device"]["why"], "asked for by --device");
 }
 
 TEST_F(Cli, BenchStopsAfterItsSeconds) {

@@ -19,12 +19,13 @@ import compare_test
 
 ROOT = Path(__file__).resolve().parents[2]
 MAPS = {"shapes", "provenance", "peers"}  # their keys are names of the user's things
-CUDA_ONLY = {"device_us"}
+CUDA_ONLY = {"device_us", "enqueue_us", "clock_mhz", "device_pool", "pinned_pool", "in_use", "cached", "limit",
+             "system_allocations", "recorded", "made", "dropped", "failed", "failed_why"}  # fmt: skip
 EXAMPLES = {"input0", "onnx.KEY", "onnxruntime"}  # such names in the examples
 
 
 def sections(text: str) -> dict[str, str]:
-    parts = re.split(r"^## (\S+)\n", text, flags=re.M)
+    parts = re.split(r"^## (.+)\n", text, flags=re.M)
     return dict(zip(parts[1::2], parts[2::2]))
 
 
@@ -86,6 +87,8 @@ def main() -> int:
         bench = ["bench", "m.plan", "--iterations", "2", "--rounds", "2", "--profile"]
         bench += ["--compare", "onnxruntime", "--onnx", "m.onnx"]
         check.same("bench", blocks["bench"][0] - CUDA_ONLY, check.json_keys(*bench))
+        copy = ["bench", "copy", "--device", "cpu", "--size", "64K", "--repeats", "1"]
+        check.same("bench copy", blocks["bench copy"][0], check.json_keys(*copy))
         # At opt level 1 something was tried, and cpu.resize_linear refused the nearest Resize.
         plan, onnx = blocks["inspect"]
         tensor = {"name", "dtype", "shape", "layout"}
@@ -94,9 +97,9 @@ def main() -> int:
         check.same("verify", blocks["verify"][0], check.json_keys("verify", "m.onnx"))
         check.same("env", blocks["env"][0], check.json_keys("env"))
         check.same("demo", blocks["demo"][0], check.json_keys("demo", "--repeat", "2"))
-        for command in ("build", "run", "bench", "verify", "demo"):
+        for command in ("build", "run", "bench", "bench copy", "verify", "demo"):
             table = flags_of(" ".join(re.findall(r"^\| `(-.*?) \|", parts[command], flags=re.M)))
-            check.same(f"flags of {command}", table, flags_of(check.call(command, "--help").split("Options:")[1].split(
+            check.same(f"flags of {command}", table, flags_of(check.call(*command.split(), "--help").split("Options:")[1].split(
                 "Exit codes:")[0]) - {"--help", "--json"})
         codes = set(re.findall(r"^\| (\d+) \|", text, flags=re.M))
         help_codes = set(re.findall(r"\b(\d+) [a-z]", check.call("--help").split("Exit codes:")[1]))

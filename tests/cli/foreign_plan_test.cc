@@ -52,6 +52,26 @@ TEST_F(CliForeignPlan, WithATacticOfAnotherHeadraceIsRefused) {
       "with the tactic 'cpu.of.tomorrow', which this headrace does not have; build the plan again");
 }
 
+#ifdef HEADRACE_CUDA
+TEST_F(CliForeignPlan, ForAGpuThatIsNotThereIsAnErrorAndNoRunOnTheCpu) {
+  if (default_device().name != "cpu") GTEST_SKIP() << "there is a GPU";
+  const std::string plan = changed([](Plan& p) { p.device = "cuda"; });
+  for (const char* command : {"run", "bench"}) {
+    std::vector<std::string> words = {command, plan};
+    if (words[0] == "run") words.insert(words.end(), {"--seed", "1"});
+    expect_failure(words, 9, "while opening 'cuda', for which the plan was built");
+    EXPECT_THAT(headrace(words).err, HasSubstr("`--device cpu`"));
+  }
+  write_all(path("m.onnx"), SmallModel().onnx());
+  expect_failure({"build", path("m.onnx"), "-o", path("m.plan"), "--device", "cuda:0"}, 9, "CUDA");
+  EXPECT_FALSE(fs::exists(path("m.plan")));
+}
+#endif
+
+TEST_F(CliForeignPlan, OfAnotherKindOfDeviceIsRefused) {
+  expect_failure({"run", build_small(), "--seed", "1", "--device", "reference"}, 3, "");
+}
+
 TEST_F(CliForeignPlan, ForADeviceThatIsNotThereIsRefused) {
   expect_failure({"run", changed([](Plan& p) { p.device = "abacus:0"; }), "--seed", "1"}, 6,
                  "the plan was built for the device 'abacus:0', which this build of headrace does not have");

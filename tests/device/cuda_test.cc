@@ -302,8 +302,8 @@ void die() {
       call();
     } catch (const Error& e) {
       const std::string text = e.what();
-      said += e.code() == ErrorCode::device &&
-              text.find("is dead: CUDA: CUDA_ERROR_ILLEGAL_ADDRESS") != text.npos;
+      said += e.code() == ErrorCode::device && text.find("is dead since ") != text.npos &&
+              text.find(" s: CUDA: CUDA_ERROR_ILLEGAL_ADDRESS") != text.npos;
       if (said == 1) std::fprintf(stderr, "%s\n", e.what());
     }
   }
@@ -323,7 +323,7 @@ TEST(GpuDeathTest, ADeadDeviceSaysSoToEverybody) {
         std::_Exit(7);
       },
       testing::ExitedWithCode(7),
-      "cuda:0 .* is dead: .*end the process and start it again(.|\n)*said 13 of 13");
+      "cuda:0 .* is dead since .*end the process and start it again(.|\n)*said 13 of 13");
 }
 
 }  // namespace

@@ -90,6 +90,50 @@ TEST(SeparateMemory, TimesOfWholeInferencesAndSteps) {
   EXPECT_GT(context.profile_steps(*stream, 3).size(), 3u);
 }
 
+TEST(SeparateMemory, APlanTunedOnAnotherModelIsRefusedUnlessAllowed) {
+  Plan plan = make_engine(0)->plan();
+  plan.device_model = "Another, sm_1";
+  const auto shared = std::make_shared<const Plan>(plan);
+  try {
+    runtime::Engine::create(shared, test::apart_registry(), {.threads = 1});
+    FAIL() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::invalid_plan);
+    EXPECT_NE(e.message().find("tuned on 'Another, sm_1'"), std::string::npos) << e.what();
+    EXPECT_NE(e.message().find("build the plan again here"), std::string::npos) << e.what();
+  }
+  const auto engine =
+      runtime::Engine::create(shared, test::apart_registry(), {.threads = 1, .foreign_plans = true});
+  runtime::Context context(engine);
+  expect_right(context, inputs_of(2, 3));
+}
+
+TEST(SeparateMemory, SubmittingIsTimedAndBindingsStay) {
+  const auto engine = make_engine(0);
+  runtime::Context context(engine);
+  expect_right(context, inputs_of(2, 9));
+  const auto stream = engine->device().make_stream({.name = "test", .inline_execution = true});
+  EXPECT_EQ(context.enqueue_times_us(*stream, 5).size(), 5u);
+  const auto done = engine->device().make_event();
+  context.enqueue(*stream, *done);  // what was bound before still is
+  done->wait();
+}
+
+TEST(SeparateMemory, LayersTellTheirTensorsAndCosts) {
+  const auto engine = make_engine(0);
+  runtime::Context context(engine);
+  context.prepare({{"x", {2, 2, 4, 4}}, {"i", {3}}});
+  const auto stream = engine->device().make_stream({.name = "test", .inline_execution = true});
+  double flops = 0;
+  for (const runtime::StepTime& t : context.profile_steps(*stream, 1)) {
+    ASSERT_FALSE(t.dsts.empty());
+    EXPECT_EQ(t.dsts[0].shape.at(0), 2);
+    EXPECT_GE(t.cost.bytes, 4.0 * static_cast<double>(t.dsts[0].elements()));
+    flops += t.cost.flops;
+  }
+  EXPECT_EQ(flops, 2.0 * (2 * 3 * 4 * 4) * (2 * 3 * 3)) << "of the one convolution";
+}
+
 TEST(SeparateMemory, KernelsCannotReachHostMemory) {
   const auto device = make_host_device({.separate_memory = true});
   const auto stream = device->make_stream({.name = "test", .inline_execution = true});

@@ -12,7 +12,10 @@ Backend make_cpu_backend() {
   backend.make_device = [](std::string_view) -> DeviceRef {
     return make_host_device({.kind = "cpu", .model = cpu::model_name()});
   };
-  backend.list_devices = [] { return std::vector<DeviceListing>{{"cpu", cpu::model_name(), "", {}}}; };
+  backend.list_devices = [](std::size_t) {
+    return std::vector<DeviceListing>{
+        {.name = "cpu", .model = cpu::model_name(), .why_not = "", .notes = {}, .lacks = ""}};
+  };
 #define X(factory) backend.tactics.push_back(cpu::make_##factory());
 #include "backends/cpu/tactics.inc"
 #undef X

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "backends/cuda/clock.h"
 #include "backends/cuda/event.h"
 #include "backends/cuda/memory.h"
 #include "backends/cuda/stream.h"
@@ -58,6 +59,7 @@ class CudaDevice final : public Device {
   }
   bool unified_memory() const override { return false; }
   MemoryStats memory() const override { return memory_->stats(); }
+  std::optional<double> clock_mhz() const override { return sm_clock_mhz(state_->bus_id()); }
 
  private:
   StateRef state_;

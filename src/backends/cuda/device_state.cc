@@ -50,6 +50,9 @@ DeviceState::DeviceState(int ordinal) : name_(fmt::format("cuda:{}", ordinal)) {
   cuda::check(api.cuDeviceGet(&device_, ordinal));
   char text[256] = {};
   cuda::check(api.cuDeviceGetName(text, sizeof(text) - 1, device_));
+  char bus[32] = {};
+  cuda::check(api.cuDeviceGetPCIBusId(bus, sizeof(bus), device_));
+  bus_id_ = bus;
   model_ = fmt::format("{}, sm_{}{}", text, attribute(device_, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
                        attribute(device_, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
   cuda::check(api.cuDevicePrimaryCtxRetain(&context_, device_));
@@ -75,7 +78,10 @@ void DeviceState::check(CUresult result, std::source_location where) {
     if (!is_fatal(result)) throw;
     {
       sched::LockGuard lock(mutex_);
-      if (death_.empty()) death_ = e.message();
+      if (death_.empty()) {
+        death_ = e.message();
+        died_ = sched::Clock::now();
+      }
     }
     alive_.store(false, std::memory_order_release);
     throw_dead();
@@ -89,10 +95,12 @@ void DeviceState::probe(CUstream stream) {
 
 void DeviceState::throw_dead() const {
   sched::LockGuard lock(mutex_);
-  throw Error(ErrorCode::device,
-              fmt::format("{} ({}) is dead: {}; CUDA does not recover from this error: end the process and "
-                          "start it again",
-                          name_, model_, death_));
+  const std::chrono::duration<double> ago = sched::Clock::now() - died_;
+  throw Error(
+      ErrorCode::device,
+      fmt::format("{} ({}) is dead since {:.1f} s: {}; CUDA does not recover from this error: end the "
+                  "process and start it again",
+                  name_, model_, ago.count(), death_));
 }
 
 Entered::Entered(const StateRef& state) noexcept {

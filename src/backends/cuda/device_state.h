@@ -26,6 +26,8 @@ class DeviceState {
   CUcontext context() const { return context_; }
   const std::string& name() const { return name_; }    ///< "cuda:0"
   const std::string& model() const { return model_; }  ///< "NVIDIA H200, sm_90"
+  /// "0000:1B:00.0": the same for every library, whatever CUDA_VISIBLE_DEVICES says.
+  const std::string& bus_id() const { return bus_id_; }
 
   bool alive() const { return alive_.load(std::memory_order_acquire); }
   void require_alive() const {
@@ -41,10 +43,11 @@ class DeviceState {
 
   CUdevice device_ = 0;
   CUcontext context_ = nullptr;
-  std::string name_, model_;
+  std::string name_, model_, bus_id_;
   std::atomic<bool> alive_{true};
   mutable sched::Mutex mutex_{"cuda.device"};
   std::string death_;  ///< the first fatal error
+  sched::Clock::time_point died_;
 };
 using StateRef = std::shared_ptr<DeviceState>;
 

@@ -18,6 +18,7 @@ namespace headrace::cuda {
 #define HEADRACE_CUDA_FUNCTIONS(F) \
   F(cuInit) F(cuCtxGetDevice) F(cuDriverGetVersion) F(cuGetErrorName) F(cuGetErrorString) F(cuDeviceGet) \
   F(cuDeviceGetCount) F(cuDeviceGetName) F(cuDeviceGetAttribute) F(cuDeviceTotalMem) \
+  F(cuDeviceGetPCIBusId) \
   F(cuDevicePrimaryCtxRetain) F(cuDevicePrimaryCtxRelease) F(cuCtxSetCurrent) F(cuCtxGetCurrent) \
   F(cuCtxPushCurrent) F(cuCtxPopCurrent) F(cuCtxSynchronize) F(cuMemAlloc) F(cuMemFree) F(cuMemGetInfo) \
   F(cuMemHostAlloc) F(cuMemFreeHost) F(cuMemHostRegister) F(cuMemHostUnregister) \

@@ -6,7 +6,7 @@
 
 namespace headrace::cuda {
 
-/// All GPUs; where there is none, one entry that says why.
-std::vector<DeviceListing> list_devices();
+/// The first `at_most` GPUs; where there is none, one entry that says why.
+std::vector<DeviceListing> list_devices(std::size_t at_most);
 
 }  // namespace headrace::cuda

@@ -19,7 +19,9 @@ class Pool {
  public:
   /// `kind`: device or pinned.
   Pool(StateRef state, MemoryKind kind, std::size_t limit)
-      : state_(std::move(state)), kind_(kind), limit_(limit) {}
+      : state_(std::move(state)), kind_(kind), limit_(limit) {
+    stats_.limit = limit;
+  }
   ~Pool();
   struct Block {
     std::byte* data = nullptr;

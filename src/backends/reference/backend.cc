@@ -111,8 +111,12 @@ Backend make_reference_backend() {
   Backend backend;
   backend.name = "reference";
   backend.make_device = [](std::string_view) { return make_host_device(HostDeviceOptions{}); };
-  backend.list_devices = [] {
-    return std::vector<DeviceListing>{{"reference", "plain loops, the oracle of all tests", "", {}}};
+  backend.list_devices = [](std::size_t) {
+    return std::vector<DeviceListing>{{.name = "reference",
+                                       .model = "plain loops, the oracle of all tests",
+                                       .why_not = "",
+                                       .notes = {},
+                                       .lacks = ""}};
   };
 #define REFERENCE_TACTIC(Type, id) \
   backend.tactics.push_back(std::make_unique<reference::ReferenceTactic<Type>>(id));
