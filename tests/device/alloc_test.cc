@@ -7,8 +7,10 @@
 #include "device/test_kernels.h"
 #include "support/counted_new.h"
 #ifdef HEADRACE_CUDA
+#include "api/registry.h"
 #include "backends/cuda/device.h"
 #include "device/ptx_kernel.h"
+#include "plan/run_util.h"
 #endif
 
 namespace headrace {
@@ -50,6 +52,58 @@ TEST(DeviceAllocation, NoneOnTheHotPathOfTheHost) {
 }
 
 #ifdef HEADRACE_CUDA
+std::size_t free_bytes() {
+  std::size_t free = 0, total = 0;
+  cuda::check(cuda::driver().cuMemGetInfo(&free, &total));
+  return free;
+}
+
+/// A whole engine: prepared shapes, pinned memory, with and without recordings.
+TEST(GpuAllocation, NoneInAnInference) {
+  std::string why;
+  if (!test::has_cuda(&why)) GTEST_SKIP() << why;
+  compiler::Options options;
+  options.device = "cuda:0";
+  options.opt_level = 0;
+  const auto plan =
+      std::make_shared<const Plan>(compiler::compile(test::small_graph(), api::registry(), options));
+  for (const std::size_t recordings : {16, 0}) {
+    const auto engine = runtime::Engine::create(plan, api::registry(), {.max_recordings = recordings});
+    Device& device = engine->device();
+    const auto inside = device.enter();
+    runtime::Context context(engine);
+    const ShapeMap shapes{{"x", {2, 2, 4, 4}}};
+    const auto& prepared = context.prepare(shapes);
+    const auto stream = device.make_stream({.name = "test"});
+    const auto done = device.make_event(), consumed = device.make_event();
+    std::vector<BufferRef> in, out;
+    const auto make = [&](const TensorDesc& d) {
+      BufferRef b = device.allocate(d.span_bytes(), MemoryKind::pinned, MemoryUse::io);
+      std::memset(b->host_data(), 0, b->size_bytes());
+      return b;
+    };
+    for (const auto& d : prepared.inputs) in.push_back(make(d));
+    for (const auto& d : prepared.outputs) out.push_back(make(d));
+    const auto infer = [&] {
+      context.prepare(shapes);
+      for (std::size_t i = 0; i < in.size(); ++i) context.bind_input(i, in[i]);
+      for (std::size_t i = 0; i < out.size(); ++i) context.bind_output(i, out[i]);
+      context.enqueue(*stream, *done, consumed.get());
+      done->wait();
+    };
+    infer();
+    const std::uint64_t made = device.memory().allocations;
+    const std::size_t free = free_bytes();
+    allocations = 0;
+    counting = true;
+    for (int i = 0; i < 100; ++i) infer();
+    counting = false;
+    EXPECT_EQ(std::exchange(allocations, 0), 0) << recordings;
+    EXPECT_EQ(device.memory().allocations, made);
+    EXPECT_EQ(free_bytes(), free);
+  }
+}
+
 TEST(GpuAllocation, NoneOnTheHotPath) {
   std::string why;
   if (!test::has_cuda(&why)) GTEST_SKIP() << why;
@@ -57,11 +111,6 @@ TEST(GpuAllocation, NoneOnTheHotPath) {
   const auto inside = device->enter();
   const test::PtxKernel kernel("affine", 1024);
   rounds(*device, kernel, false);
-  const auto free_bytes = [] {
-    std::size_t free = 0, total = 0;
-    cuda::check(cuda::driver().cuMemGetInfo(&free, &total));
-    return free;
-  };
   const std::size_t before = free_bytes();
   EXPECT_EQ(rounds(*device, kernel, false), 0);
   EXPECT_EQ(free_bytes(), before);
