@@ -119,7 +119,8 @@ void add_build(CLI::App& app, int&) {
                   "input again begins a further profile, which gets kernels of its own")
       ->allow_extra_args(false);
   sub->add_option("--timing-cache", o->timing_cache, "file of measured times, read and merged");
-  sub->add_option("--opt-level", o->opt_level, "0: kernels by rule; 1: by timing")
+  sub->add_option("--opt-level", o->opt_level,
+                  "0: kernels by rule; 1: by timing; 5: by timing everything there is")
       ->check(CLI::Range(0, 5))
       ->capture_default_str();
   sub->add_option("--threads", o->threads, "threads to tune for; 0: all usable cores")

@@ -34,9 +34,9 @@ struct BuildOptions {
   std::string device;  ///< "cpu", "reference", "cuda:0"; "": default_device()
   Precision precision = Precision::fp32;
   std::vector<std::vector<ShapeRange>> profiles;  ///< empty: every dynamic extent from 1 to 1048576
-  int opt_level = 1;                              ///< 0: kernels by rule; 1: by timing
-  int threads = 0;                                ///< to tune for; 0: all usable cores
-  std::string timing_cache;                       ///< file, read and merged; "": none
+  int opt_level = 1;         ///< 0: kernels by rule; 1: by timing; 5: by timing everything there is
+  int threads = 0;           ///< to tune for; 0: all usable cores
+  std::string timing_cache;  ///< file, read and merged; "": none
   std::uint64_t memory_budget_bytes = UINT64_MAX;
   /// Called from the building thread with a stage name and its share done in [0, 1]; false cancels:
   /// Error(cancelled).

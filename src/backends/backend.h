@@ -47,6 +47,11 @@ struct Packed {
   std::vector<std::byte> bytes;
 };
 
+struct TriedChoice {
+  Choice choice;
+  double us = 0;  ///< infinite: it could not be made or run
+};
+
 class Tactic {
  public:
   virtual ~Tactic() = default;
@@ -57,7 +62,20 @@ class Tactic {
   /// Never empty for a problem that is not refused; the first is the choice of rule (opt level 0).
   /// Deterministic.
   virtual std::vector<Choice> candidates(const Problem&) const { return {Choice{}}; }
-  /// Throws Error. The Kernel takes operands in the order srcs, dsts.
+  /// The choice of rule (opt level 0), cheap to ask for.
+  virtual Choice by_rule(const Problem& problem) const { return candidates(problem).front(); }
+  /// What else to try, given how the ones so far fared, fastest first (`tried` names this tactic's alone).
+  /// Asked again with the longer list until nothing comes. `full`: everything, however long it takes.
+  /// Deterministic.
+  virtual std::vector<Choice> refine(const Problem&, std::span<const TriedChoice> /*tried*/,
+                                     bool /*full*/) const {
+    return {};
+  }
+  /// The library whose kernels these are, with its version ("cuDNN 91900"), where candidates and times depend
+  /// on it; empty: headrace's own.
+  virtual std::string library() const { return {}; }
+  /// Throws Error(unsupported) for a choice that turns out not to be possible. The Kernel takes operands in
+  /// the order srcs, dsts.
   virtual std::unique_ptr<Kernel> make(const Problem& problem, const Choice& choice) const = 0;
   /// Layout this tactic wants for all its rank >= 3 float activations: select.cc assigns layouts from it.
   virtual Layout preferred_layout(const Problem&) const { return Layout::plain; }
@@ -68,6 +86,8 @@ class Tactic {
                                      const HostTensor&) const {
     return std::nullopt;
   }
+  /// Choices for which this is equal pack their operands alike.
+  virtual std::string packing(const Choice& choice) const { return choice; }
   /// Bytes that the kernel will read of the packed source `index`: a plan whose packed weights are smaller is
   /// refused. To be overridden together with `pack`.
   virtual std::size_t packed_bytes(const Problem&, const Choice&, std::size_t /*index*/) const {

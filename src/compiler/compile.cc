@@ -43,6 +43,17 @@ const Backend& find_backend(const Registry& registry, const std::string& device)
               fmt::format("there is no device '{}'; this headrace has {}", device, known));
 }
 
+/// More weights than this do not stay in a GPU's caches from one inference to the next.
+constexpr std::uint64_t kCachedWeights = std::uint64_t{40} << 20;
+
+std::uint64_t weight_bytes(const Graph& graph) {
+  std::uint64_t bytes = 0;
+  for (std::size_t v = 0; v < graph.value_count(); ++v)
+    if (const Constant& constant = graph.value(static_cast<ValueId>(v)).constant)
+      bytes += constant->bytes().size();
+  return bytes;
+}
+
 void check_budget(std::uint64_t bytes, const Options& options) {
   if (bytes > options.memory_budget_bytes)
     throw Error(
@@ -103,7 +114,11 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   std::optional<tuner::Tuner> tuner;
   if (options.opt_level > 0) {
     if (!options.timing_cache.empty()) cache = tuner::TimingCache::load(options.timing_cache);
-    draft.tuner = &tuner.emplace(draft.device, draft.threads, cache);
+    tuner::TunerOptions how;
+    how.full = options.opt_level >= 5;
+    how.poll = [&] { report("tactics", draft.chosen); };
+    how.bench.cold_weights = weight_bytes(graph) > kCachedWeights;
+    draft.tuner = &tuner.emplace(draft.device, draft.threads, cache, how);
   }
   split_posts(draft, graph);
   select(draft, graph);

@@ -40,6 +40,7 @@ struct Draft {
   int threads = 1, opt_level = 1;
   tuner::Tuner* tuner = nullptr;                           ///< null: by rule
   std::function<void(std::string_view, double)> progress;  ///< throws Error(cancelled)
+  double chosen = 0;                                       ///< share of the steps that have a tactic
 
   Plan plan;  ///< steps stay empty until weights.cc
   std::vector<DraftStep> steps;

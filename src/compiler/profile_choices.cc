@@ -29,8 +29,9 @@ void choose(Draft& draft, DraftStep& step, const Placement& placement) {
   if (works_in_place(step, problem, placement)) return;
   step.tactic = first.tactic;
   const std::vector<Choice> choices = first.tactic->candidates(problem);
-  step.choice = std::find(choices.begin(), choices.end(), first.choice) != choices.end() ? first.choice
-                                                                                         : choices.front();
+  step.choice = std::find(choices.begin(), choices.end(), first.choice) != choices.end()
+                    ? first.choice
+                    : first.tactic->by_rule(problem);
 }
 
 }  // namespace

@@ -79,8 +79,8 @@ class Selector {
     std::size_t done = 0;
     for (NodeId n : nodes) {
       add_node(graph_.node(n));
-      if (draft_.progress)
-        draft_.progress("tactics", static_cast<double>(++done) / static_cast<double>(nodes.size()));
+      draft_.chosen = static_cast<double>(++done) / static_cast<double>(nodes.size());
+      if (draft_.progress) draft_.progress("tactics", draft_.chosen);
     }
     add_outputs();
   }

@@ -1,6 +1,5 @@
 // The choice of a tactic for one problem: by rule, or by timing.
 #include <algorithm>
-#include <cmath>
 
 #include <fmt/format.h>
 
@@ -63,52 +62,44 @@ const Tactic* first_accepting(const Draft& draft, const Problem& problem, bool b
 
 void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem,
                    std::span<const Constant> constants) {
-  struct Candidate {
-    const Tactic* tactic;
-    Choice choice;
-  };
-  std::vector<Candidate> candidates;
+  std::vector<const Tactic*> tactics;
   step.refused.clear();
   step.tried.clear();
   for (const Backend* backend : {draft.backend, draft.reference}) {
-    if (!backend || !candidates.empty()) continue;  // the reference only where the backend has nothing
+    if (!backend || !tactics.empty()) continue;  // the reference only where the backend has nothing
     for (const auto& tactic : backend->tactics) {
-      if (const auto why = refusal(*tactic, problem)) {
+      const auto why = refusal(*tactic, problem);
+      if (!why)
+        tactics.push_back(tactic.get());
+      else if (!why->starts_with("not a ") && !why->starts_with("another operator"))
         // Tactics of other operators have nothing to say about this one.
-        if (!why->starts_with("not a ") && !why->starts_with("another operator"))
-          step.refused.push_back({std::string(tactic->id()), *why});
-        continue;
-      }
-      for (Choice& choice : tactic->candidates(problem))
-        candidates.push_back({tactic.get(), std::move(choice)});
+        step.refused.push_back({std::string(tactic->id()), *why});
     }
   }
-  if (candidates.empty()) {
-    std::string reasons;
-    for (const RefusalRecord& r : step.refused) reasons += fmt::format("\n  {}: {}", r.tactic, r.reason);
-    throw Error(ErrorCode::unsupported,
-                fmt::format("no kernel can do {}{}:{}", tuner::problem_text(problem, constants),
-                            step.origins.empty() ? "" : " (" + step.origins.front() + ")", reasons));
-  }
-  std::size_t best = 0;
-  if (draft.tuner && candidates.size() > 1 && is_consistent(problem)) {
-    std::vector<double> times(candidates.size(), INFINITY);
-    for (std::size_t i = 0; i < candidates.size(); ++i) {
-      const Candidate& c = candidates[i];
+  if (draft.tuner && !tactics.empty() && is_consistent(problem)) {
+    const tuner::Verdict verdict = draft.tuner->choose(problem, tactics, constants);
+    for (const tuner::Trial& t : verdict.trials)
+      step.tried.push_back({std::string(t.tactic->id()), t.choice, t.us});
+    for (const auto& [tactic, why] : verdict.failed) step.refused.push_back({std::string(tactic->id()), why});
+    step.tactic = verdict.tactic;
+    step.choice = verdict.choice;
+    if (step.tactic) return;
+  } else {
+    for (const Tactic* tactic : tactics) {
       try {
-        times[i] = draft.tuner->time(problem, *c.tactic, c.choice, constants);
-        step.tried.push_back({std::string(c.tactic->id()), c.choice, times[i]});
+        step.choice = tactic->by_rule(problem);
+        step.tactic = tactic;
+        return;
       } catch (const Error& e) {  // not this one, then
-        step.refused.push_back({std::string(c.tactic->id()), e.message()});
+        step.refused.push_back({std::string(tactic->id()), e.message()});
       }
     }
-    // Within the noise of a measurement the order of preference decides.
-    const double limit = *std::min_element(times.begin(), times.end()) * 1.02;
-    while (best + 1 < times.size() && times[best] > limit) ++best;
-    if (!(times[best] <= limit)) best = 0;  // none could be timed
   }
-  step.tactic = candidates[best].tactic;
-  step.choice = candidates[best].choice;
+  std::string reasons;
+  for (const RefusalRecord& r : step.refused) reasons += fmt::format("\n  {}: {}", r.tactic, r.reason);
+  throw Error(ErrorCode::unsupported,
+              fmt::format("no kernel can do {}{}:{}", tuner::problem_text(problem, constants),
+                          step.origins.empty() ? "" : " (" + step.origins.front() + ")", reasons));
 }
 
 Problem problem_of(const Draft& draft, const DraftStep& step, const Placement& placement) {

@@ -109,10 +109,10 @@ class NanGuarded final : public Kernel {
     std::size_t bare_srcs = 0, bare_bytes = 0;
   };
   std::unique_ptr<Kernel> make(const Problem& problem) const {
-    if (!tactic_->refuses(problem)) return tactic_->make(problem, tactic_->candidates(problem).front());
+    if (!tactic_->refuses(problem)) return tactic_->make(problem, tactic_->by_rule(problem));
     for (const Backend* backend : {engine_.backend, engine_.reference})
       for (const auto& tactic : backend->tactics)
-        if (!tactic->refuses(problem)) return tactic->make(problem, tactic->candidates(problem).front());
+        if (!tactic->refuses(problem)) return tactic->make(problem, tactic->by_rule(problem));
     throw Error(ErrorCode::unsupported,
                 "an input holds NaN or infinity, and no kernel can take them through this step unfused");
   }

@@ -1,5 +1,7 @@
 // From symbol values to kernels: what Context::prepare does for a new shape key.
 #include <algorithm>
+#include <atomic>
+#include <map>
 #include <new>
 #include <stdexcept>
 
@@ -7,12 +9,16 @@
 
 #include <headrace/error.h>
 
+#include "base/cpu.h"
 #include "base/log.h"
+#include "base/sched.h"
 #include "plan/profiles.h"
 #include "runtime/engine_state.h"
 
 namespace headrace::runtime {
 namespace {
+
+constexpr int kMakeThreads = 8;
 
 bool is_packed(const TensorDesc& desc) { return desc.layout == Layout::packed; }
 bool is_empty(const TensorDesc& desc) {
@@ -56,6 +62,47 @@ class StepResolver {
                std::span<const std::int64_t> values, int threads)
       : engine_(engine), profile_(profile), placement_(placement), values_(values), threads_(threads) {}
 
+  /// Makes the kernels that run() will ask for by several threads: on a GPU each may have to be read, loaded,
+  /// even compiled, one library started beside the other. What goes wrong is left for run() to meet.
+  void make_ahead() {
+    Device& device = *engine_.device;
+    const int threads = std::min(kMakeThreads, usable_cores());
+    if (device.unified_memory() || threads < 2) return;
+    std::map<std::string, std::pair<std::size_t, Problem>> wanted;
+    for (std::size_t s = 0; s < engine_.plan->steps.size(); ++s) {
+      Problem problem;
+      try {
+        problem = make_problem(engine_, s, way_of(engine_.plan->steps[s], profile_).inputs, placement_,
+                               values_, threads_);
+      } catch (const Error&) {
+        return;
+      }
+      if (std::all_of(problem.dsts.begin(), problem.dsts.end(), is_empty)) continue;
+      std::string key = kernel_key(*engine_.tactics[profile_][s], choice_of(s), problem);
+      wanted.try_emplace(std::move(key), s, std::move(problem));
+    }
+    std::atomic<std::size_t> next{0};
+    std::vector<decltype(wanted)::const_iterator> jobs;
+    for (auto it = wanted.cbegin(); it != wanted.cend(); ++it) jobs.push_back(it);
+    const auto work = [&] {
+      const std::shared_ptr<void> inside = device.enter();
+      for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < jobs.size();) {
+        const auto& [key, job] = *jobs[i];
+        const Tactic& tactic = *engine_.tactics[profile_][job.first];
+        try {
+          if (!tactic.refuses(job.second))
+            engine_.kernels.get(key, [&] { return tactic.make(job.second, choice_of(job.first)); });
+        } catch (const std::exception&) {  // run() will say so, with the step's name
+        }
+      }
+    };
+    std::vector<sched::Thread> workers;
+    for (int t = 1; t < threads && static_cast<std::size_t>(t) < jobs.size(); ++t)
+      workers.emplace_back("kernels", work);
+    work();
+    for (sched::Thread& worker : workers) worker.join();
+  }
+
   ResolvedStep run(std::size_t index) {
     const PlanStep& step = engine_.plan->steps[index];
     const StepWay way = way_of(step, profile_);
@@ -78,7 +125,7 @@ class StepResolver {
       if (!backend) continue;
       for (const auto& tactic : backend->tactics) {
         if (tactic.get() == named || tactic->refuses(problem)) continue;
-        if (auto kernel = attempt(*tactic, tactic->candidates(problem).front())) {
+        if (auto kernel = attempt(*tactic, tactic->by_rule(problem))) {
           engine_.stats.fallbacks.fetch_add(1, std::memory_order_relaxed);
           log(LogSeverity::info, "step ", index, " (", step.op.id, ") runs with ", tactic->id(),
               " instead of ", way.tactic);
@@ -96,6 +143,10 @@ class StepResolver {
   }
 
  private:
+  const std::string& choice_of(std::size_t step) const {
+    return way_of(engine_.plan->steps[step], profile_).choice;
+  }
+
   ResolvedStep result(std::shared_ptr<const Kernel> kernel, const Tactic& tactic,
                       const Problem& problem) const {
     ResolvedStep step{std::move(kernel), &tactic, std::nullopt};
@@ -218,6 +269,7 @@ ResolvedPlan resolve_plan(const Engine::State& engine, std::size_t profile,
     place_arena(engine, resolved);
     check_budget(engine, resolved);
     StepResolver resolver(engine, profile, resolved.placement, values, threads);
+    resolver.make_ahead();
     for (std::size_t s = 0; s < plan.steps.size(); ++s) {
       try {
         resolved.steps.push_back(resolver.run(s));

@@ -13,7 +13,7 @@
 namespace headrace::tuner {
 namespace {
 
-constexpr std::string_view kFirstLine = "headrace timing cache 1";
+constexpr std::string_view kFirstLine = "headrace timing cache 2";
 
 /// Tabs and line ends separate: they are never part of a field.
 std::string clean(std::string_view s) {
@@ -25,6 +25,10 @@ std::string clean(std::string_view s) {
 
 TimingKey clean(const TimingKey& k) {
   return {clean(k.device_model), clean(k.problem), clean(k.tactic), clean(k.choice), k.threads};
+}
+
+SearchKey clean(const SearchKey& k) {
+  return {clean(k.device_model), clean(k.problem), clean(k.searched), k.threads};
 }
 
 std::vector<std::string_view> split(std::string_view line, char separator) {
@@ -59,16 +63,18 @@ TimingCache TimingCache::parse(std::string_view text) {
       continue;
     }
     const auto parts = split(line, '\t');
-    TimingKey key;
+    const bool is_time = parts.size() == 7 && parts[0] == "time";
+    const bool is_best = parts.size() == 8 && parts[0] == "best";
     double us = 0;
-    if (parts.size() != 6 || !number(parts[0], us) || !(us >= 0) || !number(parts[2], key.threads))
+    int threads = 0;
+    if ((!is_time && !is_best) || !number(parts[1], us) || !(us >= 0) || !number(parts[3], threads))
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("line {} of the timing cache is damaged; remove the file", line_number));
-    key.device_model = parts[1];
-    key.tactic = parts[3];
-    key.choice = parts[4];
-    key.problem = parts[5];
-    cache.put(key, us);
+    const std::string model(parts[2]), tactic(parts[4]), choice(parts[5]), problem(parts[6]);
+    if (is_time)
+      cache.put({model, problem, tactic, choice, threads}, us);
+    else
+      cache.put_winner({model, problem, std::string(parts[7]), threads}, {tactic, choice, us});
   }
   return cache;
 }
@@ -87,8 +93,11 @@ std::string TimingCache::print() const {
   std::string out(kFirstLine);
   out += '\n';
   for (const auto& [k, us] : entries_)
-    out += fmt::format("{:.3f}\t{}\t{}\t{}\t{}\t{}\n", us, k.device_model, k.threads, k.tactic, k.choice,
-                       k.problem);
+    out += fmt::format("time\t{:.3f}\t{}\t{}\t{}\t{}\t{}\n", us, k.device_model, k.threads, k.tactic,
+                       k.choice, k.problem);
+  for (const auto& [k, w] : winners_)
+    out += fmt::format("best\t{:.3f}\t{}\t{}\t{}\t{}\t{}\t{}\n", w.us, k.device_model, k.threads, w.tactic,
+                       w.choice, k.problem, k.searched);
   return out;
 }
 
@@ -104,6 +113,26 @@ std::optional<double> TimingCache::find(const TimingKey& key) const {
   const auto it = entries_.find(clean(key));
   if (it == entries_.end()) return std::nullopt;
   return it->second;
+}
+
+std::vector<std::pair<TimingKey, double>> TimingCache::all(const std::string& device_model,
+                                                           const std::string& problem, int threads) const {
+  const std::string model = clean(device_model), text = clean(problem);
+  std::vector<std::pair<TimingKey, double>> found;
+  for (auto it = entries_.lower_bound({model, text, "", "", 0});
+       it != entries_.end() && it->first.device_model == model && it->first.problem == text; ++it)
+    if (it->first.threads == threads) found.push_back(*it);
+  return found;
+}
+
+std::optional<Winner> TimingCache::winner(const SearchKey& key) const {
+  const auto it = winners_.find(clean(key));
+  if (it == winners_.end()) return std::nullopt;
+  return it->second;
+}
+
+void TimingCache::put_winner(const SearchKey& key, const Winner& winner) {
+  winners_.emplace(clean(key), Winner{clean(winner.tactic), clean(winner.choice), winner.us});
 }
 
 }  // namespace headrace::tuner

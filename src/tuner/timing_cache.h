@@ -1,14 +1,19 @@
-// Measured times of kernels, kept between builds.
+// Measured times of kernels, and what won, kept between builds.
 //
 // File: a first line with the format, then one line per entry, tab-separated and sorted:
-//   microseconds, device model, threads, tactic, choice, problem.
-// Contract: equal caches give equal files; merging keeps what is already there. Not thread-safe.
+//   "time", microseconds, device model, threads, tactic, choice, problem
+//   "best", microseconds, device model, threads, tactic, choice, problem, searched
+// A "best" line ends a search: with it a later build asks neither the machine nor the tactics. `searched`
+// says how far the search went and among what (tactics and versions of libraries); another text is another
+// search. Contract: equal caches give equal files; merging keeps what is already there. Not thread-safe.
 #pragma once
 
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace headrace::tuner {
 
@@ -16,6 +21,17 @@ struct TimingKey {
   std::string device_model, problem, tactic, choice;
   int threads = 0;
   friend auto operator<=>(const TimingKey&, const TimingKey&) = default;
+};
+
+/// One search, and what it found.
+struct SearchKey {
+  std::string device_model, problem, searched;
+  int threads = 0;
+  friend auto operator<=>(const SearchKey&, const SearchKey&) = default;
+};
+struct Winner {
+  std::string tactic, choice;
+  double us = 0;
 };
 
 class TimingCache {
@@ -30,11 +46,20 @@ class TimingCache {
 
   std::optional<double> find(const TimingKey& key) const;
   void put(const TimingKey& key, double us);  ///< keeps an entry that is there
-  void merge(const TimingCache& other) { entries_.insert(other.entries_.begin(), other.entries_.end()); }
+  /// All entries of one problem on one machine, in the order of their keys.
+  std::vector<std::pair<TimingKey, double>> all(const std::string& device_model, const std::string& problem,
+                                                int threads) const;
+  std::optional<Winner> winner(const SearchKey& key) const;
+  void put_winner(const SearchKey& key, const Winner& winner);  ///< keeps one that is there
+  void merge(const TimingCache& other) {
+    entries_.insert(other.entries_.begin(), other.entries_.end());
+    winners_.insert(other.winners_.begin(), other.winners_.end());
+  }
   std::size_t size() const { return entries_.size(); }
 
  private:
   std::map<TimingKey, double> entries_;
+  std::map<SearchKey, Winner> winners_;
 };
 
 }  // namespace headrace::tuner

@@ -2,32 +2,26 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <map>
+#include <optional>
 
+#include <fmt/format.h>
+
+#include <headrace/error.h>
+
+#include "base/cpu.h"
 #include "base/sched.h"
-#include "device/timing.h"
+#include "tuner/make_ahead.h"
 
 namespace headrace::tuner {
 namespace {
 
-/// Numbers near one, of either sign: no denormals, and valid as indices where they are integers.
-void fill(std::byte* data, std::size_t bytes, DType dtype) {
-  const std::size_t n = bytes / size_bytes(dtype);
-  if (dtype == DType::f32) {
-    auto* p = reinterpret_cast<float*>(data);
-    for (std::size_t i = 0; i < n; ++i)
-      p[i] = static_cast<float>(static_cast<int>(i * 2654435761u % 255) - 127) / 128.f;
-  } else if (dtype == DType::f16) {
-    auto* p = reinterpret_cast<Half*>(data);
-    for (std::size_t i = 0; i < n; ++i)
-      p[i] = to_half(static_cast<float>(static_cast<int>(i % 255) - 127) / 128.f);
-  } else if (dtype == DType::f64) {
-    auto* p = reinterpret_cast<double*>(data);
-    for (std::size_t i = 0; i < n; ++i) p[i] = static_cast<double>(static_cast<int>(i % 255) - 127) / 128.;
-  } else {
-    std::memset(data, 0, bytes);
-  }
-}
+constexpr std::size_t kKept = 12;        ///< trials that a verdict tells of
+constexpr std::size_t kFinalists = 8;    ///< timed carefully
+constexpr double kFinalistLimit = 1.10;  ///< as a multiple of the best quick time
+constexpr int kMakeThreads = 8;
+
+double rounded(double us) { return std::round(us * 1000) / 1000; }
 
 }  // namespace
 
@@ -42,132 +36,283 @@ std::string problem_text(const Problem& problem, std::span<const Constant> const
 
 Tuner::Tuner(DeviceRef device, int threads, TimingCache& cache, const TunerOptions& options)
     : device_(std::move(device)),
-      threads_(threads),
+      stream_(device_->make_stream({.name = "tuner", .inline_execution = true, .threads = threads})),
+      fillings_(*device_, *stream_),
+      threads_(device_->unified_memory() ? threads : 0),  // a GPU does not care
       model_(device_->model()),
       cache_(cache),
       options_(options) {
-  if (device_->can_record()) options_.rotate_bytes = std::size_t{256} << 20;  // a GPU's caches are larger
-  stream_ = device_->make_stream({.name = "tuner", .inline_execution = true, .threads = threads});
+  if (device_->can_record())
+    options_.bench.rotate_bytes = std::size_t{256} << 20;  // larger caches
+  else
+    options_.bench.cold_weights = false;
 }
 Tuner::~Tuner() = default;
 
-double Tuner::time(const Problem& problem, const Tactic& tactic, const Choice& choice,
-                   std::span<const Constant> constants) {
-  const TimingKey key{model_, problem_text(problem, constants), std::string(tactic.id()), choice, threads_};
-  if (const auto known = cache_.find(key)) return *known;
-  ++measured_;
-  const double us = std::round(measure(problem, tactic, choice, constants) * 1000) / 1000;
-  cache_.put(key, us);
-  return us;
-}
+/// The search for one problem.
+class Tuner::Search {
+ public:
+  Search(Tuner& tuner, const Problem& problem, std::span<const Tactic* const> tactics,
+         std::span<const Constant> constants, std::string text)
+      : tuner_(tuner),
+        problem_(problem),
+        tactics_(tactics),
+        constants_(constants.begin(), constants.end()),
+        text_(std::move(text)) {
+    constants_.resize(problem.srcs.size());
+  }
 
-double Tuner::measure(Problem problem, const Tactic& tactic, const Choice& choice,
+  Verdict run() {
+    std::vector<Item> items;
+    for (const Tactic* tactic : tactics_)
+      for (Choice& choice : tactic->candidates(problem_)) items.emplace_back(tactic, std::move(choice));
+    if (items.size() == 1) {  // nothing to choose from, unless the tactic knows more
+      const TriedChoice only{items[0].choice, 0};
+      if (items[0].tactic->refine(problem_, {&only, 1}, tuner_.options_.full).empty()) {
+        Verdict result;
+        result.tactic = items[0].tactic;
+        result.choice = items[0].choice;
+        return result;
+      }
+    }
+    look_at(std::move(items));
+    const int rounds = tuner_.options_.full ? 12 : 4;
+    for (int round = 0; round < rounds && refine(); ++round) {
+    }
+    decide_between_the_best();
+    return verdict();
+  }
+
+ private:
+  struct Item {
+    Item(const Tactic* t, Choice c) : tactic(t), choice(std::move(c)) {}
+    const Tactic* tactic;
+    Choice choice;
+    double us = INFINITY;  ///< not finite: it failed
+    std::size_t order = 0;
+    Contestant contestant;  ///< of the best alone
+  };
+  struct Made {
+    std::unique_ptr<Kernel> kernel;
+    std::string packing;
+    std::shared_ptr<const PackedSet> set;
+    std::string why;
+  };
+
+  TimingKey key(const Item& item) const {
+    return {tuner_.model_, text_, std::string(item.tactic->id()), item.choice, tuner_.threads_};
+  }
+
+  std::shared_ptr<const PackedSet> pack(const Tactic& tactic, const Choice& choice, const std::string& name) {
+    sched::LockGuard lock(packing_);
+    std::shared_ptr<const PackedSet>& set = sets_[name];
+    if (set) return set;
+    auto fresh = std::make_shared<PackedSet>();
+    fresh->problem = problem_;
+    fresh->packed.resize(constants_.size());
+    for (std::size_t i = 0; i < constants_.size(); ++i) {
+      if (!constants_[i]) continue;
+      auto packed = tactic.pack(fresh->problem, choice, i, *constants_[i]);
+      if (!packed) continue;
+      fresh->problem.srcs[i].layout = Layout::packed;
+      fresh->problem.srcs[i].format = packed->format;
+      fresh->packed[i] = std::make_shared<const Packed>(std::move(*packed));
+    }
+    return set = std::move(fresh);
+  }
+
+  /// Called by any thread.
+  Made make(const Item& item) noexcept {
+    Made made;
+    try {
+      made.packing = std::string(item.tactic->id()) + " " + item.tactic->packing(item.choice);
+      made.set = pack(*item.tactic, item.choice, made.packing);
+      made.kernel = item.tactic->make(made.set->problem, item.choice);
+      if (made.kernel->workspace_bytes() > tuner_.options_.max_workspace_bytes) {
+        made.why = "it wants too large a workspace";
+        made.kernel = nullptr;
+      }
+    } catch (const std::exception& e) {
+      made.why = e.what();
+    }
+    return made;
+  }
+
+  Bench& bench() {
+    if (!bench_)
+      bench_.emplace(*tuner_.device_, *tuner_.stream_, tuner_.fillings_, problem_, constants_,
+                     tuner_.options_.bench);
+    return *bench_;
+  }
+
+  double best_us() const {
+    double best = INFINITY;
+    for (const Item& item : items_) best = std::min(best, item.us);
+    return best;
+  }
+
+  bool is_known(const Item& item) const {
+    return std::any_of(items_.begin(), items_.end(), [&](const Item& other) {
+      return other.tactic == item.tactic && other.choice == item.choice;
+    });
+  }
+
+  /// A quick time for each that is new. False when none is.
+  bool look_at(std::vector<Item> fresh) {
+    std::erase_if(fresh, [&](const Item& item) { return is_known(item); });
+    if (fresh.empty()) return false;
+    for (Item& item : fresh)
+      if (const auto known = tuner_.cache_.find(key(item))) item.us = *known;
+    int threads = 0;
+    if (tuner_.device_->can_record())  // elsewhere the making would disturb the timing
+      threads = tuner_.options_.make_threads > 0 ? tuner_.options_.make_threads
+                                                 : std::min(kMakeThreads, usable_cores() - 1);
+    MakeAhead<Made> ahead(
+        fresh.size(), threads, [this] { return tuner_.device_->enter(); },
+        [&](std::size_t i) { return std::isfinite(fresh[i].us) ? Made() : make(fresh[i]); });
+    for (std::size_t i = 0; i < fresh.size(); ++i) {
+      if (tuner_.options_.poll) tuner_.options_.poll();
+      Made made = ahead.take(i);
+      Item item = fresh[i];
+      if (!std::isfinite(item.us)) time(item, std::move(made));
+      item.order = items_.size();
+      items_.push_back(std::move(item));
+      drop_all_but_the_best();
+    }
+    return true;
+  }
+
+  void time(Item& item, Made made) {
+    if (!made.kernel) {
+      why_.try_emplace(item.tactic, made.why);
+      return;
+    }
+    try {
+      item.contestant = bench().contestant(std::move(made.kernel), made.packing, *made.set);
+      item.us = rounded(bench().quick(item.contestant, best_us()));
+      ++tuner_.measured_;
+    } catch (const Error& e) {
+      if (e.code() == ErrorCode::device) throw;  // nothing will work any more
+      item.contestant = {};
+      why_.try_emplace(item.tactic, e.what());
+    }
+  }
+
+  std::vector<Item*> fastest_first() {
+    std::vector<Item*> sorted;
+    for (Item& item : items_)
+      if (std::isfinite(item.us)) sorted.push_back(&item);
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const Item* a, const Item* b) { return a->us < b->us; });
+    return sorted;
+  }
+
+  /// Kernels of those that will not be in the final are given back.
+  void drop_all_but_the_best() {
+    std::size_t kept = 0;
+    for (Item* item : fastest_first())
+      if (item->contestant.kernel && ++kept > kFinalists) item->contestant = {};
+  }
+
+  /// One round of what tactics want to try beside their best. False when nothing is new.
+  bool refine() {
+    std::vector<Item> fresh;
+    for (const Tactic* tactic : tactics_) {
+      std::vector<TriedChoice> tried;
+      for (const Item* item : fastest_first())
+        if (item->tactic == tactic) tried.push_back({item->choice, item->us});
+      for (const Item& item : items_)
+        if (item.tactic == tactic && !std::isfinite(item.us)) tried.push_back({item.choice, item.us});
+      // A tactic that is far behind is not looked into.
+      if (!tuner_.options_.full && (tried.empty() || !(tried.front().us <= 1.5 * best_us()))) continue;
+      for (Choice& choice : tactic->refine(problem_, tried, tuner_.options_.full))
+        fresh.emplace_back(tactic, std::move(choice));
+    }
+    return look_at(std::move(fresh));
+  }
+
+  /// The final: careful times in place of the quick ones.
+  void decide_between_the_best() {
+    if (!tuner_.device_->can_record()) return;
+    std::vector<Item*> finalists = fastest_first();
+    const double limit = kFinalistLimit * best_us();
+    std::erase_if(finalists, [&](const Item* i) { return !i->contestant.kernel || i->us > limit; });
+    if (finalists.size() > kFinalists) finalists.resize(kFinalists);
+    if (finalists.size() < 2) return;
+    std::vector<Contestant> contestants;
+    for (const Item* item : finalists) contestants.push_back(item->contestant);
+    const std::vector<double> times = bench().careful(contestants);
+    for (std::size_t i = 0; i < finalists.size(); ++i) finalists[i]->us = rounded(times[i]);
+  }
+
+  Verdict verdict() {
+    Verdict result;
+    for (const Item& item : items_)
+      if (std::isfinite(item.us)) tuner_.cache_.put(key(item), item.us);
+    const std::vector<Item*> sorted = fastest_first();
+    if (!sorted.empty()) {
+      // Within the noise of a measurement the order of preference decides.
+      const double limit = sorted.front()->us * (tuner_.device_->can_record() ? 1.005 : 1.02);
+      const Item* best = sorted.front();
+      for (const Item* item : sorted)
+        if (item->us <= limit && item->order < best->order) best = item;
+      result.tactic = best->tactic;
+      result.choice = best->choice;
+      result.us = best->us;
+    }
+    for (const Tactic* tactic : tactics_) {
+      const bool timed =
+          std::any_of(sorted.begin(), sorted.end(), [&](const Item* item) { return item->tactic == tactic; });
+      if (const auto why = why_.find(tactic); why != why_.end() && !timed)
+        result.failed.emplace_back(tactic, why->second);
+    }
+    return result;
+  }
+
+  Tuner& tuner_;
+  const Problem& problem_;
+  std::span<const Tactic* const> tactics_;
+  std::vector<Constant> constants_;
+  std::string text_;
+  std::vector<Item> items_;
+  std::map<const Tactic*, std::string> why_;
+  sched::Mutex packing_{"tuner.packing"};
+  std::map<std::string, std::shared_ptr<const PackedSet>> sets_;
+  std::optional<Bench> bench_;
+};
+
+Verdict Tuner::choose(const Problem& problem, std::span<const Tactic* const> tactics,
                       std::span<const Constant> constants) {
-  std::vector<BufferRef> weights(problem.srcs.size());
-  for (std::size_t i = 0; i < problem.srcs.size() && i < constants.size(); ++i) {
-    if (!constants[i]) continue;
-    std::span<const std::byte> bytes = constants[i]->bytes();
-    auto packed = tactic.pack(problem, choice, i, *constants[i]);
-    if (packed) {
-      problem.srcs[i].layout = Layout::packed;
-      problem.srcs[i].format = packed->format;
-      bytes = packed->bytes;
-    }
-    weights[i] = buffer_of(bytes.size(), MemoryUse::weights,
-                           [&](std::byte* p) { std::memcpy(p, bytes.data(), bytes.size()); });
+  std::string text = problem_text(problem, constants);
+  SearchKey search{model_, text, options_.full ? "all" : "usual", threads_};
+  for (const Tactic* tactic : tactics) {
+    search.searched += fmt::format(" {}", tactic->id());
+    if (const std::string library = tactic->library(); !library.empty())
+      search.searched += fmt::format("({})", library);
   }
-  const std::unique_ptr<Kernel> kernel = tactic.make(problem, choice);
-  BufferRef workspace;
-  if (kernel->workspace_bytes() > 0)
-    workspace = device_->allocate(kernel->workspace_bytes(), MemoryKind::device, MemoryUse::workspace);
-
-  std::size_t bytes_per_run = 0;
-  for (std::size_t i = 0; i < problem.srcs.size(); ++i)
-    if (!weights[i]) bytes_per_run += problem.srcs[i].span_bytes();
-  for (const TensorDesc& d : problem.dsts) bytes_per_run += d.span_bytes();
-  const std::size_t copies =
-      std::clamp<std::size_t>(options_.rotate_bytes / std::max<std::size_t>(1, bytes_per_run), 1, 4);
-  std::vector<BufferRef> buffers;
-  std::vector<std::vector<Operand>> operands(copies);
-  for (auto& set : operands) {
-    const auto add = [&](const TensorDesc& desc, Access access) {
-      const std::size_t size = desc.span_bytes();
-      buffers.push_back(
-          buffer_of(size, MemoryUse::activations, [&](std::byte* p) { fill(p, size, desc.dtype); }));
-      set.push_back({buffers.back().get(), 0, size, access});
-    };
-    for (std::size_t i = 0; i < problem.srcs.size(); ++i) {
-      if (weights[i])
-        set.push_back({weights[i].get(), 0, weights[i]->size_bytes(), Access::read});
-      else
-        add(problem.srcs[i], Access::read);
-    }
-    for (const TensorDesc& d : problem.dsts) add(d, Access::write);
-  }
-  const Operand scratch{workspace.get(), 0, kernel->workspace_bytes(), Access::read_write};
-  return device_->can_record() ? time_recorded(*kernel, operands, scratch)
-                               : time_directly(*kernel, operands, scratch);
-}
-
-BufferRef Tuner::buffer_of(std::size_t size, MemoryUse use, const std::function<void(std::byte*)>& write) {
-  const std::size_t bytes = std::max<std::size_t>(1, size);
-  if (device_->unified_memory()) {
-    BufferRef buffer = device_->allocate(bytes, MemoryKind::host, use);
-    write(buffer->host_data());
-    return buffer;
-  }
-  const BufferRef host = device_->allocate(bytes, MemoryKind::pinned, use);
-  BufferRef buffer = device_->allocate(bytes, MemoryKind::device, use);
-  write(host->host_data());
-  stream_->copy({buffer.get(), 0, bytes, Access::write}, {host.get(), 0, bytes, Access::read});
-  stream_->synchronize();
-  return buffer;
-}
-
-/// As in use: in a recording, with the device's own clock.
-double Tuner::time_recorded(const Kernel& kernel, const std::vector<std::vector<Operand>>& operands,
-                            const Operand& scratch) {
-  const EventRef begin = device_->make_event({.timing = true}), end = device_->make_event({.timing = true});
-  for (int i = 0; i < 2; ++i) stream_->launch(kernel, operands[0], scratch);  // loads what is loaded lazily
-  stream_->synchronize();
-  const auto measured = [&](const std::function<void()>& work) {
-    return measured_us(*device_, *stream_, *begin, *end, work);
+  const auto tactic_of = [&](std::string_view id) -> const Tactic* {
+    for (const Tactic* tactic : tactics)
+      if (tactic->id() == id) return tactic;
+    return nullptr;
   };
-  const double one = measured([&] { stream_->launch(kernel, operands[0], scratch); });
-  const int runs = std::clamp(static_cast<int>(400 / std::max(1.0, one)), 2, 40);
-  const auto recording = stream_->make_recording([&] {
-    for (int i = 0; i < runs; ++i)
-      stream_->launch(kernel, operands[static_cast<std::size_t>(i) % operands.size()], scratch);
-  });
-  std::vector<double> times;
-  for (int i = 0; i < 8; ++i) {
-    const double us = measured([&] { stream_->replay(*recording); }) / runs;
-    if (i > 0) times.push_back(us);  // the first uploads the recording
+  Verdict verdict;
+  const auto known = cache_.winner(search);
+  if (known) verdict.tactic = tactic_of(known->tactic);
+  if (verdict.tactic) {
+    verdict.choice = known->choice;
+    verdict.us = known->us;
+  } else {
+    verdict = Search(*this, problem, tactics, constants, text).run();
+    if (verdict.tactic && verdict.us > 0)
+      cache_.put_winner(search, {std::string(verdict.tactic->id()), verdict.choice, verdict.us});
   }
-  return median(times);
-}
-
-double Tuner::time_directly(const Kernel& kernel, const std::vector<std::vector<Operand>>& operands,
-                            const Operand& scratch) {
-  const std::size_t copies = operands.size();
-  std::size_t turn = 0;
-  // Very short kernels are run several times per sample: the clock itself costs tens of nanoseconds.
-  const auto sample = [&](int runs) {
-    const auto start = sched::Clock::now();
-    for (int i = 0; i < runs; ++i) stream_->launch(kernel, operands[turn++ % copies], scratch);
-    stream_->synchronize();
-    return std::chrono::duration<double, std::micro>(sched::Clock::now() - start).count() / runs;
-  };
-  sample(1);
-  const int runs = std::clamp(static_cast<int>(20 / std::max(0.1, sample(1))), 1, 64);
-  std::vector<double> times;
-  const auto deadline = sched::Clock::now() + options_.budget;
-  while (static_cast<int>(times.size()) < options_.max_samples &&
-         (static_cast<int>(times.size()) < options_.min_samples || sched::Clock::now() < deadline))
-    times.push_back(sample(runs));
-  const double limit = 1.5 * median(times);
-  std::erase_if(times, [&](double t) { return t > limit; });
-  return median(times);
+  // From the cache in either case, so that a later build tells the same.
+  for (const auto& [key, us] : cache_.all(model_, text, threads_))
+    if (const Tactic* tactic = tactic_of(key.tactic)) verdict.trials.push_back({tactic, key.choice, us});
+  std::stable_sort(verdict.trials.begin(), verdict.trials.end(),
+                   [](const Trial& a, const Trial& b) { return a.us < b.us; });
+  if (verdict.trials.size() > kKept) verdict.trials.resize(kKept);
+  return verdict;
 }
 
 }  // namespace headrace::tuner

@@ -1,13 +1,14 @@
-// Times one way to do one problem, under the conditions of use. Knows no graph.
+// Finds the fastest way to do one problem, under the conditions of use. Knows no graph.
 //
-// Contract: operands rotate through several copies, so that small problems are not timed on warm caches
-// alone; warm-up runs, then samples until the budget is spent; the result is the median of what is left
-// without outliers, rounded to a nanosecond. Equal problems are timed once per cache.
+// Method: the tactics' candidates are made ahead by several threads and looked at quickly, one after the
+// other (bench.h); then each tactic is asked what else to try beside its best, for some rounds; then the few
+// best are timed carefully against each other, interleaved. Within the noise that is left, the order of
+// preference decides. Contract: equal problems are searched once per cache, and a search that the cache knows
+// gives the same answer without asking tactics or machine. One thread at a time.
 //   Tuner tuner(device, threads, cache);
-//   double us = tuner.time(problem, tactic, choice, constants);
+//   Verdict best = tuner.choose(problem, tactics, constants);
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <span>
@@ -15,39 +16,51 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "tuner/bench.h"
 #include "tuner/timing_cache.h"
 
 namespace headrace::tuner {
 
 struct TunerOptions {
-  std::chrono::milliseconds budget{25};  ///< per candidate, after warm-up
-  int min_samples = 3, max_samples = 15;
-  std::size_t rotate_bytes = std::size_t{16} << 20;
+  BenchOptions bench;
+  bool full = false;  ///< everything that tactics know to try, however long it takes
+  std::size_t max_workspace_bytes = std::size_t{256} << 20;  ///< candidates that want more are left out
+  int make_threads = 0;                                      ///< 0: as many as make sense
+  std::function<void()> poll;                                ///< called between candidates; may throw
 };
 
 /// One line that names everything a time depends on: operator, descriptions, which sources are constant.
 std::string problem_text(const Problem& problem, std::span<const Constant> constants);
 
+struct Trial {
+  const Tactic* tactic = nullptr;
+  Choice choice;
+  double us = 0;
+};
+
+struct Verdict {
+  const Tactic* tactic = nullptr;  ///< null: nothing could be timed
+  Choice choice;
+  double us = 0;              ///< 0: there was nothing to choose from, and nothing was timed
+  std::vector<Trial> trials;  ///< the best dozen, fastest first
+  std::vector<std::pair<const Tactic*, std::string>> failed;  ///< where all of a tactic's choices failed: why
+};
+
 class Tuner {
  public:
   Tuner(DeviceRef device, int threads, TimingCache& cache, const TunerOptions& options = {});
   ~Tuner();
-  /// `constants`: one per source, null where the source is no constant. Packs them as the tactic wants.
-  /// Throws what the tactic throws.
-  double time(const Problem& problem, const Tactic& tactic, const Choice& choice,
-              std::span<const Constant> constants);
+  /// `tactics`: in order of preference, none of which refuses the problem. `constants`: one per source, null
+  /// where the source is no constant. Throws what `poll` throws, and Error(device) when the device has died.
+  Verdict choose(const Problem& problem, std::span<const Tactic* const> tactics,
+                 std::span<const Constant> constants);
   std::size_t measured() const { return measured_; }  ///< candidates that the cache did not know
 
  private:
-  double measure(Problem problem, const Tactic& tactic, const Choice& choice,
-                 std::span<const Constant> constants);
-  BufferRef buffer_of(std::size_t size, MemoryUse use, const std::function<void(std::byte*)>& write);
-  double time_recorded(const Kernel& kernel, const std::vector<std::vector<Operand>>& operands,
-                       const Operand& scratch);
-  double time_directly(const Kernel& kernel, const std::vector<std::vector<Operand>>& operands,
-                       const Operand& scratch);
+  class Search;
   DeviceRef device_;
   std::unique_ptr<Stream> stream_;
+  Fillings fillings_;
   int threads_;
   std::string model_;
   TimingCache& cache_;

@@ -37,7 +37,8 @@ class KernelCacheTest : public testing::Test {
 };
 
 TEST_F(KernelCacheTest, KeepsOneEntryPerSourceAndArchitectureInAPrivateFolder) {
-  const KernelCache cache(folder_);
+  const DiskCache disk(folder_);
+  const KernelCache cache(disk);
   const Cubin first = cache.compile(kSource, "k", "sm_90");
   EXPECT_EQ(cache.compile(kSource, "k", "sm_90"), first);
   EXPECT_EQ(entries().size(), 1u);
@@ -50,7 +51,8 @@ TEST_F(KernelCacheTest, KeepsOneEntryPerSourceAndArchitectureInAPrivateFolder) {
 }
 
 TEST_F(KernelCacheTest, AnEntryIsReadAgain) {
-  const KernelCache cache(folder_);
+  const DiskCache disk(folder_);
+  const KernelCache cache(disk);
   cache.compile(kSource, "k", "sm_90");
   // The entry of one source under the name of another: its key does not fit, so it is compiled and replaced.
   const fs::path one = entries().at(0);
@@ -66,7 +68,8 @@ TEST_F(KernelCacheTest, AnEntryIsReadAgain) {
 }
 
 TEST_F(KernelCacheTest, DamagedEntriesAreCompiledAnew) {
-  const KernelCache cache(folder_);
+  const DiskCache disk(folder_);
+  const KernelCache cache(disk);
   const Cubin good = cache.compile(kSource, "k", "sm_90");
   const fs::path file = entries().at(0);
   std::vector<std::byte> bytes = read_file(file);
@@ -86,18 +89,38 @@ TEST_F(KernelCacheTest, DamagedEntriesAreCompiledAnew) {
 TEST_F(KernelCacheTest, AFolderThatOthersCanOpenIsNotUsed) {
   fs::create_directories(folder_);
   ASSERT_EQ(::chmod(folder_.c_str(), 0755), 0);
-  EXPECT_FALSE(KernelCache(folder_).compile(kSource, "k", "sm_90").empty());
+  const DiskCache disk(folder_);
+  EXPECT_FALSE(KernelCache(disk).compile(kSource, "k", "sm_90").empty());
   EXPECT_TRUE(entries().empty());
 }
 
 TEST_F(KernelCacheTest, ALinkIsNotFollowed) {
-  const KernelCache cache(folder_);
+  const DiskCache disk(folder_);
+  const KernelCache cache(disk);
   const Cubin good = cache.compile(kSource, "k", "sm_90");
   const fs::path file = entries().at(0), elsewhere = root_ / "elsewhere";
   fs::rename(file, elsewhere);
   fs::create_symlink(elsewhere, file);
   EXPECT_EQ(cache.compile(kSource, "k", "sm_90"), good);
   EXPECT_FALSE(fs::is_symlink(file));
+}
+
+// Of what is kept, the part that was not used for longest goes when the folder is full.
+TEST(DiskCacheTest, IsBounded) {
+  const fs::path root = fs::temp_directory_path() / ("headrace_bounded_" + std::to_string(::getpid()));
+  fs::remove_all(root);
+  const DiskCache cache(root / "kernels", 64 << 10);
+  const std::vector<std::byte> bytes(4000, std::byte{7});
+  const auto name = [](int i) { return "entry " + std::to_string(i); };
+  for (int i = 0; i < 300; ++i) cache.keep(name(i), "test", bytes);
+  std::uint64_t total = 0;
+  for (const auto& e : fs::directory_iterator(root / "kernels")) total += e.file_size();
+  EXPECT_LE(total, (64u << 10) + 32 * 4048u);
+  EXPECT_GT(total, 20u << 10);
+  EXPECT_EQ(cache.find(name(299), "test"), bytes);
+  EXPECT_EQ(cache.find(name(299), "other"), std::nullopt);
+  EXPECT_EQ(cache.find(name(0), "test"), std::nullopt);
+  fs::remove_all(root);
 }
 
 }  // namespace

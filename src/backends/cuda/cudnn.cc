@@ -184,20 +184,47 @@ CudnnTarget CudnnTarget::described(std::string_view json) {
   return target;
 }
 
-HandlePool::HandlePool() {
-  for (Slot& slot : slots_) check_cudnn(cudnn().cudnnCreate(slot.handle.out()), "making a handle");
+void HandlePool::prepare_launches() {
+  sched::LockGuard lock(mutex_);
+  if (!slots_.front().handle)
+    check_cudnn(cudnn().cudnnCreate(slots_.front().handle.out()), "making a handle");
 }
 
-HandlePool::Lease::Lease(HandlePool& pool) {
-  for (Slot& slot : pool.slots_) {
-    if (!slot.mutex.try_lock()) continue;
-    slot_ = &slot;
-    return;
+HandlePool::Slot* HandlePool::take(For purpose) {
+  sched::UniqueLock lock(mutex_);
+  for (;;) {
+    Slot* empty = nullptr;
+    for (std::size_t i = purpose == For::making ? 1 : 0; i < slots_.size(); ++i) {
+      Slot& slot = slots_[i];
+      if (slot.taken) continue;
+      if (slot.handle) {
+        slot.taken = true;
+        return &slot;
+      }
+      if (!empty) empty = &slot;
+    }
+    if (purpose == For::making && empty) {
+      empty->taken = true;
+      lock.unlock();
+      try {
+        check_cudnn(cudnn().cudnnCreate(empty->handle.out()), "making a handle");
+      } catch (...) {
+        give_back(*empty);
+        throw;
+      }
+      return empty;
+    }
+    free_.wait(lock);
   }
-  slot_ = &pool.slots_.front();
-  slot_->mutex.lock();
 }
-HandlePool::Lease::~Lease() { slot_->mutex.unlock(); }
+
+void HandlePool::give_back(Slot& slot) noexcept {
+  {
+    sched::LockGuard lock(mutex_);
+    slot.taken = false;
+  }
+  free_.notify_all();
+}
 
 }  // namespace headrace::cuda
 #endif  // HEADRACE_CUDNN

@@ -4,7 +4,7 @@
 // descriptor that failed leaks unless it is destroyed.
 // Contract: a Descriptor owns one descriptor. `finalize` throws an Error that names the descriptor and
 // cuDNN's own message; `try_finalize` says no instead. Handles may be used by one thread at a time: a launch
-// borrows one from the context's pool (HandlePool), which makes all of them beforehand.
+// borrows one from the context's pool (HandlePool).
 //
 //   Descriptor d(CUDNN_BACKEND_TENSOR_DESCRIPTOR, "tensor");
 //   d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, std::int64_t{1});
@@ -117,31 +117,42 @@ class CudnnTarget {
   std::optional<Descriptor> device_;
 };
 
-/// Handles of one context; context_local<HandlePool>(). As many launches at once as there are handles; a
-/// further one waits for the microseconds that a launch takes.
+/// Handles of one context; context_local<HandlePool>(). They are dear, so they are made as they are needed.
+/// Making plans takes a handle for as long as a compilation lasts: one is always left for launches, which
+/// never make one and wait at most for the microseconds that other launches take.
 class HandlePool {
   struct Slot {
-    sched::Mutex mutex{"cudnn.handle"};
     CudnnHandle handle;
+    bool taken = false;
   };
 
  public:
-  HandlePool();
+  static constexpr std::size_t kMost = 10;
+  /// Sees to it that launches have a handle; to be called before the first.
+  void prepare_launches();
+
+  enum class For { making, launching };
   /// One handle, this thread's own while it lives.
   class Lease {
    public:
-    explicit Lease(HandlePool& pool);
-    ~Lease();
+    Lease(HandlePool& pool, For purpose) : pool_(pool), slot_(pool.take(purpose)) {}
+    ~Lease() { pool_.give_back(*slot_); }
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
     cudnnHandle_t get() const { return slot_->handle.get(); }
 
    private:
+    HandlePool& pool_;
     Slot* slot_;
   };
 
  private:
-  std::array<Slot, 4> slots_;
+  Slot* take(For purpose);
+  void give_back(Slot& slot) noexcept;
+
+  sched::Mutex mutex_{"cudnn.handles"};
+  sched::CondVar free_{"cudnn.handle_free"};
+  std::array<Slot, kMost> slots_;  ///< the first is for launches
 };
 
 }  // namespace headrace::cuda

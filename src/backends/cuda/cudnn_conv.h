@@ -12,6 +12,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,15 +54,20 @@ inline constexpr std::size_t kZeroBytes = std::size_t{1} << 16;
 /// The graph of a form for a Conv or ConvTranspose, not finalized. Nothing where the form cannot express it.
 std::optional<ConvGraph> lower_conv(const Problem& problem, char form);
 
-/// In the order to be tried; never empty for a problem that cuDNN does at all.
+/// What to try first, by the heuristics and by experience. Not every one of them can be made into a plan.
 std::vector<ConvChoice> conv_choices(const Problem& problem, const CudnnTarget& target);
-/// The first configuration that works for a form.
+/// What to try beside those that were fastest (Tactic::refine).
+std::vector<ConvChoice> refined_choices(const Problem& problem, const CudnnTarget& target,
+                                        std::span<const TriedChoice> tried, bool full);
+/// The first of the heuristics' configurations that can be made and takes modest memory.
 std::optional<EngineConfig> first_config(const Problem& problem, const OpGraph& graph,
                                          const CudnnTarget& target);
 
 /// Refusal, packing and kernel, alike for Conv and ConvTranspose.
 std::optional<Refusal> refuse_conv(const Problem& problem);
 std::vector<Choice> conv_candidates(const Problem& problem, std::string_view tactic);
+Choice conv_by_rule(const Problem& problem, std::string_view tactic);
+std::vector<Choice> refine_conv(const Problem& problem, std::span<const TriedChoice> tried, bool full);
 std::optional<Packed> pack_conv(const Problem& problem, const Choice& choice, std::size_t index,
                                 const HostTensor& data);
 std::size_t packed_conv_bytes(const Problem& problem, std::size_t index);
@@ -73,6 +79,13 @@ class CudnnConvTactic : public Tactic {
  public:
   Layout preferred_layout(const Problem&) const override { return Layout::channels_last; }
   std::vector<Choice> candidates(const Problem& p) const override { return conv_candidates(p, id()); }
+  Choice by_rule(const Problem& p) const override { return conv_by_rule(p, id()); }
+  std::vector<Choice> refine(const Problem& p, std::span<const TriedChoice> tried, bool full) const override {
+    return refine_conv(p, tried, full);
+  }
+  std::string library() const override;
+  /// By the form, which decides the bias's dtype.
+  std::string packing(const Choice& choice) const override { return choice.substr(0, 1); }
   std::optional<Packed> pack(const Problem& p, const Choice& choice, std::size_t index,
                              const HostTensor& data) const override {
     return pack_conv(p, choice, index, data);

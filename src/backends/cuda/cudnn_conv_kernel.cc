@@ -43,6 +43,7 @@ class PlanKernel final : public Kernel {
       }
     }
     if (zeros_) ids_.push_back(zero_id_);
+    pool_->prepare_launches();
   }
   std::size_t workspace_bytes() const override { return plan_->workspace_bytes(); }
   std::string_view name() const override { return "cudnn"; }
@@ -162,6 +163,13 @@ HostTensor rearranged(const HostTensor& data, const TensorDesc& to) {
   return result;
 }
 
+/// A handle to make plans with.
+struct Maker {
+  std::shared_ptr<HandlePool> pool = context_local<HandlePool>();
+  HandlePool::Lease handle{*pool, HandlePool::For::making};
+  CudnnTarget target{handle.get()};
+};
+
 Packed to_packed(std::string format, const HostTensor& data) {
   return {std::move(format), {data.bytes().begin(), data.bytes().end()}};
 }
@@ -203,14 +211,31 @@ std::optional<Refusal> refuse_conv(const Problem& p) {
 
 std::vector<Choice> conv_candidates(const Problem& p, std::string_view tactic) {
   if (p.dsts[0].elements() == 0) return {Choice{}};
-  const auto pool = context_local<HandlePool>();
-  const HandlePool::Lease handle(*pool);
-  const CudnnTarget target(handle.get());
   std::vector<Choice> result;
-  for (const ConvChoice& choice : conv_choices(p, target)) result.push_back(to_string(choice));
-  if (result.empty()) result.push_back(to_string(settle(p, Choice{}, target, tactic)));
+  {
+    const Maker maker;
+    for (const ConvChoice& choice : conv_choices(p, maker.target)) result.push_back(to_string(choice));
+  }
+  if (result.empty()) result.push_back(conv_by_rule(p, tactic));
   return result;
 }
+
+Choice conv_by_rule(const Problem& p, std::string_view tactic) {
+  if (p.dsts[0].elements() == 0) return {};
+  const Maker maker;
+  return to_string(settle(p, Choice{}, maker.target, tactic));
+}
+
+std::vector<Choice> refine_conv(const Problem& p, std::span<const TriedChoice> tried, bool full) {
+  if (p.dsts[0].elements() == 0) return {};
+  const Maker maker;
+  std::vector<Choice> result;
+  for (const ConvChoice& choice : refined_choices(p, maker.target, tried, full))
+    result.push_back(to_string(choice));
+  return result;
+}
+
+std::string CudnnConvTactic::library() const { return fmt::format("cuDNN {}", cudnn().cudnnGetVersion()); }
 
 std::optional<Packed> pack_conv(const Problem& p, const Choice& text, std::size_t index,
                                 const HostTensor& data) {
@@ -242,15 +267,13 @@ std::unique_ptr<Kernel> make_conv_kernel(const Problem& p, const Choice& text, s
   const TensorDesc& dst = p.dsts[0];
   if (dst.elements() == 0) return std::make_unique<NoKernel>();
   const Parts parts = parts_of(p);
-  const auto pool = context_local<HandlePool>();
-  const HandlePool::Lease handle(*pool);
-  const CudnnTarget target(handle.get());
-  const ConvChoice choice = settle(p, text, target, tactic);
+  const Maker maker;
+  const ConvChoice choice = settle(p, text, maker.target, tactic);
   auto lowered = lower_conv(p, choice.form);
-  std::string why = "the form does not fit the problem";
-  if (!lowered || !lowered->graph.finalize(target, &why))
-    throw Error(ErrorCode::unsupported, fmt::format("{} '{}': {}", tactic, text, why));
-  auto plan = make_plan(std::move(lowered->graph), target, choice.config);
+  if (!lowered)
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} '{}': the form does not fit the problem", tactic, text));
+  auto plan = make_plan(std::move(lowered->graph), maker.target, choice.config, &DiskCache::shared());
 
   auto chain = std::make_unique<KernelChain>(fmt::format("{} {}", tactic, to_string(choice)));
   const auto operand = [](std::size_t i) { return KernelChain::operand(i); };
@@ -279,7 +302,7 @@ std::unique_ptr<Kernel> make_conv_kernel(const Problem& p, const Choice& text, s
       case Role::zero_bias: break;
     }
   }
-  chain->add(std::make_unique<PlanKernel>(std::move(plan), pool, *lowered), std::move(args));
+  chain->add(std::make_unique<PlanKernel>(std::move(plan), maker.pool, *lowered), std::move(args));
 
   const auto rest = std::span(*parts.posts).subspan(lowered->posts);
   const bool bias_is_left = parts.has_bias && !lowered->has_bias;

@@ -3,10 +3,15 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <headrace/error.h>
+
+#include "backends/cuda/driver.h"
+#include "backends/cuda/module.h"
 
 namespace headrace::cuda {
 namespace {
@@ -73,6 +78,39 @@ std::optional<Descriptor> plan_descriptor(const OpGraph& graph, const CudnnTarge
   return plan;
 }
 
+/// The plan that wrote `json`, for the same graph, device and version; nothing where cuDNN does not take it.
+std::optional<Descriptor> plan_from_json(const CudnnTarget& target, std::string_view json) {
+  Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "execution plan");
+  cudnnHandle_t handle = target.handle();
+  try {
+    if (handle)
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+    else
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *target.device());
+    plan.set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+             static_cast<std::int64_t>(json.size()), json.data());
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  if (!plan.try_finalize()) return std::nullopt;
+  return plan;
+}
+
+bool is_runtime_compiled(const OpGraph& graph, const CudnnTarget& target, const EngineConfig& config) {
+  const auto engine = find_engine(graph, target, config.engine);
+  return engine && engine->traits.runtime_compiled;
+}
+
+/// The current device's name and architecture.
+std::string device_text(const CudnnTarget& target) {
+  if (!target.handle()) return "described";
+  CUdevice device = 0;
+  check(driver().cuCtxGetDevice(&device));
+  char name[256] = {};
+  check(driver().cuDeviceGetName(name, sizeof name - 1, device));
+  return fmt::format("{} {}", name, current_arch());
+}
+
 }  // namespace
 
 cudnnDataType_t to_cudnn(DType dtype) {
@@ -92,6 +130,8 @@ Descriptor& OpGraph::add_tensor(const char* what, cudnnDataType_t type, std::spa
   d.set(CUDNN_ATTR_TENSOR_STRIDES, strides);
   d.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, alignment);
   d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, static_cast<std::int64_t>(tensors_.size()));
+  text_ += fmt::format("{} {} [{}] [{}] {};", what, static_cast<int>(type), fmt::join(dims, ","),
+                       fmt::join(strides, ","), alignment);
   return d;
 }
 
@@ -107,6 +147,7 @@ std::int64_t OpGraph::scalar(float value, std::size_t rank) {
   d.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, true);
   d.finalize();
   const auto uid = static_cast<std::int64_t>(tensors_.size());
+  text_ += "by value;";
   scalars_.emplace_back(uid, value);
   return uid;
 }
@@ -137,6 +178,16 @@ Descriptor window_descriptor(const ConvWindow& window) {
 
 }  // namespace
 
+namespace {
+
+std::string window_text(const char* what, std::int64_t src, std::int64_t weights, std::int64_t dst,
+                        const ConvWindow& w) {
+  return fmt::format("{} {} {} {} [{}] [{}] [{}] [{}];", what, src, weights, dst, fmt::join(w.strides, ","),
+                     fmt::join(w.dilations, ","), fmt::join(w.pads_begin, ","), fmt::join(w.pads_end, ","));
+}
+
+}  // namespace
+
 void OpGraph::convolution(std::int64_t src, std::int64_t weights, std::int64_t dst,
                           const ConvWindow& window) {
   const Descriptor& geometry = parts_.emplace_back(window_descriptor(window));
@@ -149,6 +200,7 @@ void OpGraph::convolution(std::int64_t src, std::int64_t weights, std::int64_t d
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, 1.0f);
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, 0.0f);
   op.finalize();
+  text_ += window_text("convolution", src, weights, dst, window);
 }
 
 void OpGraph::convolution_transposed(std::int64_t src, std::int64_t weights, std::int64_t dst,
@@ -163,6 +215,7 @@ void OpGraph::convolution_transposed(std::int64_t src, std::int64_t weights, std
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, 1.0f);
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, 0.0f);
   op.finalize();
+  text_ += window_text("transposed", src, weights, dst, window);
 }
 
 void OpGraph::pointwise(const PointwiseMode& mode, std::int64_t a, std::int64_t b, std::int64_t dst) {
@@ -187,14 +240,20 @@ void OpGraph::pointwise(const PointwiseMode& mode, std::int64_t a, std::int64_t 
   if (b >= 0) op.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, at(b));
   op.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, at(dst));
   op.finalize();
+  text_ += fmt::format("pointwise {} {} {} {}, {} {} {} {} {};", static_cast<int>(mode.mode), a, b, dst,
+                       mode.lower, mode.has_upper ? mode.upper : INFINITY, mode.slope, mode.has_upper,
+                       mode.parameter);
 }
 
 bool OpGraph::finalize(const CudnnTarget& target, std::string* why) {
+  if (graph_) return true;
   graph_.emplace(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, "operation graph");
   graph_->set(CUDNN_ATTR_OPERATIONGRAPH_OPS, std::span<const Descriptor>(ops_));
   if (cudnnHandle_t handle = target.handle())
     graph_->set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
-  return graph_->try_finalize(why);
+  if (graph_->try_finalize(why)) return true;
+  graph_.reset();
+  return false;
 }
 
 std::string to_string(const EngineConfig& config) {
@@ -267,6 +326,18 @@ CudnnPlan::CudnnPlan(OpGraph graph, Descriptor plan)
       workspace_(static_cast<std::size_t>(
           std::max<std::int64_t>(0, plan_.get_int(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)))) {}
 
+std::string CudnnPlan::json() const {
+  const auto attribute = CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION;
+  std::int64_t size = 0;
+  check_cudnn(cudnn().cudnnBackendGetAttribute(plan_.get(), attribute, CUDNN_TYPE_CHAR, 0, &size, nullptr),
+              "writing a plan as text");
+  std::string text(static_cast<std::size_t>(size), '\0');
+  check_cudnn(
+      cudnn().cudnnBackendGetAttribute(plan_.get(), attribute, CUDNN_TYPE_CHAR, size, &size, text.data()),
+      "writing a plan as text");
+  return text;
+}
+
 void CudnnPlan::launch(HandlePool& pool, CUstream_st* stream, std::span<const std::int64_t> ids,
                        std::span<std::byte* const> data, std::byte* workspace) const {
   std::array<std::int64_t, kMaxOperands> all_ids;
@@ -287,7 +358,7 @@ void CudnnPlan::launch(HandlePool& pool, CUstream_st* stream, std::span<const st
   pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, pointers.data());
   pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &scratch);
   pack.finalize();
-  const HandlePool::Lease handle(pool);
+  const HandlePool::Lease handle(pool, HandlePool::For::launching);
   check_cudnn(cudnn().cudnnSetStream(handle.get(), stream), "choosing the stream");
   check_cudnn(cudnn().cudnnBackendExecute(handle.get(), plan_.get(), pack.get()), "running a plan");
 }
@@ -301,12 +372,27 @@ std::optional<std::size_t> try_plan(const OpGraph& graph, const CudnnTarget& tar
 }
 
 std::shared_ptr<const CudnnPlan> make_plan(OpGraph graph, const CudnnTarget& target,
-                                           const EngineConfig& config) {
+                                           const EngineConfig& config, const DiskCache* cache) {
+  std::string key;
+  if (cache) {
+    key = fmt::format("cuDNN {}\n{}\n{}\n{}", cudnn().cudnnGetVersion(), device_text(target),
+                      to_string(config), graph.text());
+    if (const auto found = cache->find(key, "cudnn"))
+      if (auto plan = plan_from_json(target, {reinterpret_cast<const char*>(found->data()), found->size()}))
+        return std::make_shared<const CudnnPlan>(std::move(graph), std::move(*plan));
+  }
   std::string why;
-  auto plan = plan_descriptor(graph, target, config, &why);
-  if (!plan)
+  std::optional<Descriptor> descriptor;
+  if (graph.finalize(target, &why)) descriptor = plan_descriptor(graph, target, config, &why);
+  if (!descriptor)
     throw Error(ErrorCode::unsupported, fmt::format("cuDNN configuration {}: {}", to_string(config), why));
-  return std::make_shared<const CudnnPlan>(std::move(graph), std::move(*plan));
+  const bool keep = cache && is_runtime_compiled(graph, target, config);
+  auto plan = std::make_shared<const CudnnPlan>(std::move(graph), std::move(*descriptor));
+  if (keep) {
+    const std::string json = plan->json();
+    cache->keep(key, "cudnn", std::as_bytes(std::span(json)));
+  }
+  return plan;
 }
 
 }  // namespace headrace::cuda

@@ -2,8 +2,8 @@
 //
 // Problem: cuDNN's heuristics are not to be trusted (their first choice is up to 11 times off), and an engine
 // id means something for one graph pattern only. Contract: an EngineConfig with its graph reproduces a plan
-// exactly; its text ("e41,k27=1,k28=2") goes into plans and timing caches. Intermediate tensors are virtual,
-// f32, and never touch memory.
+// exactly; its text ("e41,k27=1,k28=2") goes into headrace's plans and timing caches. Intermediate tensors
+// are virtual, f32, and never touch memory.
 //
 //   OpGraph g;
 //   int x = g.tensor(src), w = g.tensor(weights), y = g.virtual_like(dims);
@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "backends/cuda/cudnn.h"
+#include "backends/cuda/disk_cache.h"
 #include "core/tensor.h"
 
 namespace headrace::cuda {
@@ -61,6 +62,8 @@ class OpGraph {
   bool finalize(const CudnnTarget& target, std::string* why = nullptr);
   const Descriptor& get() const { return *graph_; }
   const std::deque<std::pair<std::int64_t, float>>& scalars() const { return scalars_; }
+  /// Names everything that a plan for this graph depends on.
+  const std::string& text() const { return text_; }
 
  private:
   /// Not finalized. Its unique id is the number of tensors.
@@ -71,6 +74,7 @@ class OpGraph {
   std::vector<Descriptor> parts_, ops_;
   std::deque<std::pair<std::int64_t, float>> scalars_;  ///< unique id, value
   std::optional<Descriptor> graph_;
+  std::string text_;
 };
 
 struct EngineConfig {
@@ -110,6 +114,8 @@ class CudnnPlan {
  public:
   CudnnPlan(OpGraph graph, Descriptor plan);
   std::size_t workspace_bytes() const { return workspace_; }
+  /// What cuDNN needs to make the plan again without compiling anything.
+  std::string json() const;
   /// ids[i] is the unique id of data[i]. Capture-safe.
   void launch(HandlePool& pool, CUstream_st* stream, std::span<const std::int64_t> ids,
               std::span<std::byte* const> data, std::byte* workspace) const;
@@ -123,8 +129,9 @@ class CudnnPlan {
 /// Workspace of the plan for this configuration, or nothing (and why) where cuDNN refuses it.
 std::optional<std::size_t> try_plan(const OpGraph& graph, const CudnnTarget& target,
                                     const EngineConfig& config, std::string* why = nullptr);
-/// Throws Error(unsupported) where cuDNN refuses it.
+/// For a graph that need not be finalized. Plans that were compiled at run time are kept in `cache` (null:
+/// nowhere) and read from there the next time. Throws Error(unsupported) where cuDNN refuses it.
 std::shared_ptr<const CudnnPlan> make_plan(OpGraph graph, const CudnnTarget& target,
-                                           const EngineConfig& config);
+                                           const EngineConfig& config, const DiskCache* cache = nullptr);
 
 }  // namespace headrace::cuda

@@ -82,7 +82,6 @@ std::string current_arch() {
 }
 
 FunctionRef load_kernel(const std::string& source, const std::string& name, unsigned shared_bytes) {
-  static const KernelCache cache(KernelCache::default_folder());
   CUcontext context = nullptr;
   check(driver().cuCtxGetCurrent(&context));
   if (!context)
@@ -90,7 +89,7 @@ FunctionRef load_kernel(const std::string& source, const std::string& name, unsi
   const Loaded::Key key{context, hash128(source)};
   FunctionRef function = loaded().find(key);
   if (!function) {
-    const Cubin cubin = cache.compile(source, name, current_arch());
+    const Cubin cubin = KernelCache(DiskCache::shared()).compile(source, name, current_arch());
     function = loaded().add(key, std::make_shared<Function>(context, cubin, name));
   }
   function->allow_shared_bytes(shared_bytes);

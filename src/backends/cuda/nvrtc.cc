@@ -1,25 +1,17 @@
 #include "backends/cuda/nvrtc.h"
 
-#include <cstdlib>
 #include <cstring>
 
 #include <fmt/format.h>
 #include <nvrtc.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <headrace/error.h>
 
 #include "backends/cuda/library.h"
-#include "base/file.h"
 #include "base/handle.h"
-#include "base/hash.h"
-#include "base/log.h"
 
 namespace headrace::cuda {
 namespace {
-
-namespace fs = std::filesystem;
 
 // clang-format off
 #define HEADRACE_NVRTC_FUNCTIONS(F)                                                             \
@@ -69,61 +61,6 @@ void check_nvrtc(nvrtcResult result, const char* call) {
 void destroy_program(nvrtcProgram program) { nvrtc().nvrtcDestroyProgram(&program); }
 using ProgramHandle = Handle<nvrtcProgram, destroy_program>;
 
-// ---- files of the cache: this header, then the cubin -----------------------------------------------------
-
-struct FileHeader {
-  char magic[8] = {'H', 'R', 'K', 'E', 'R', 'N', '0', '1'};
-  Hash128 key, content;
-  std::uint64_t size = 0;
-};
-static_assert(sizeof(FileHeader) == 48);
-
-/// The folder, made when it is not there; false when it is not safe to use.
-bool usable(const fs::path& folder) {
-  std::error_code ignored;
-  fs::create_directories(folder.parent_path(), ignored);
-  ::mkdir(folder.c_str(), 0700);
-  struct stat info {};
-  if (::lstat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) return false;
-  return info.st_uid == ::geteuid() && (info.st_mode & 077) == 0;
-}
-
-bool mine(const fs::path& file) {
-  struct stat info {};
-  return ::lstat(file.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_uid == ::geteuid();
-}
-
-/// Empty when there is none, or it is damaged.
-Cubin read_entry(const fs::path& file, const Hash128& key) {
-  try {
-    if (!mine(file)) return {};
-    const std::vector<std::byte> bytes = read_file(file, std::size_t{64} << 20);
-    FileHeader have;
-    const FileHeader want;
-    if (bytes.size() < sizeof have) return {};
-    std::memcpy(&have, bytes.data(), sizeof have);
-    if (std::memcmp(have.magic, want.magic, sizeof want.magic) != 0 || have.key != key) return {};
-    Cubin cubin(bytes.begin() + sizeof have, bytes.end());
-    if (cubin.size() != have.size || hash128(std::span<const std::byte>(cubin)) != have.content) return {};
-    return cubin;
-  } catch (const Error&) {
-    return {};
-  }
-}
-
-void write_entry(const fs::path& file, const Hash128& key, const Cubin& cubin) {
-  FileHeader header;
-  header.key = key;
-  header.content = hash128(std::span<const std::byte>(cubin));
-  header.size = cubin.size();
-  const std::span<const std::byte> pieces[] = {std::as_bytes(std::span(&header, 1)), cubin};
-  try {
-    write_file_atomic(file, pieces);
-  } catch (const Error& e) {
-    log(LogSeverity::warning, std::string("a compiled kernel was not kept: ") + e.what());
-  }
-}
-
 }  // namespace
 
 bool nvrtc_found(std::string* why) {
@@ -165,22 +102,12 @@ Cubin compile_uncached(const std::string& source, const std::string& name, const
   return cubin;
 }
 
-fs::path KernelCache::default_folder() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && *cache == '/')
-    return fs::path(cache) / "headrace" / "kernels";
-  if (const char* home = std::getenv("HOME"); home && *home == '/')
-    return fs::path(home) / ".cache" / "headrace" / "kernels";
-  return {};
-}
-
 Cubin KernelCache::compile(const std::string& source, const std::string& name,
                            const std::string& arch) const {
-  if (folder_.empty() || !usable(folder_)) return compile_uncached(source, name, arch);
-  const Hash128 key = hash128(fmt::format("{}\n{}\n{}", nvrtc_version(), arch, source));
-  const fs::path file = folder_ / (to_string(key) + ".cubin");
-  if (Cubin cubin = read_entry(file, key); !cubin.empty()) return cubin;
+  const std::string key = fmt::format("{}\n{}\n{}", nvrtc_version(), arch, source);
+  if (auto found = disk_.find(key, "cubin")) return std::move(*found);
   Cubin cubin = compile_uncached(source, name, arch);
-  write_entry(file, key, cubin);
+  disk_.keep(key, "cubin", cubin);
   return cubin;
 }
 
