@@ -2,23 +2,16 @@
 // the precompiled engines are. Needs cuDNN but no GPU: the device is described in JSON.
 #ifdef HEADRACE_CUDNN
 #include <algorithm>
+#include <cmath>
 
 #include <gtest/gtest.h>
 
 #include "backends/cuda/cudnn_conv.h"
 #include "backends/cuda/library.h"
+#include "support/described_gpu.h"
 
 namespace headrace::cuda {
 namespace {
-
-constexpr const char* kHopper =
-    R"({"maxGridSize":[2147483647,65535,65535],"maxBlockSize":[1024,1024,64],"regsPerBlock":65536,)"
-    R"("multiProcessorCount":132,"warpSize":32,"maxSharedMemoryPerBlock":49152,)"
-    R"("maxSharedMemoryPerBlockOptin":232448,"reservedSharedMemoryPerBlock":1024,"maxRegistersPerSM":65536,)"
-    R"("maxCtasPerSM":32,"maxThreadsPerBlock":1024,"maxThreadsPerSM":2048,"pciDeviceId":0,"isTccDriver":0,)"
-    R"("supportCoopLaunch":1,"smClockRateKHz":1980000,"memClockRateKHz":2619000,"l2CacheSize":52428800,)"
-    R"("deviceVer":900,"driverVer":13000,"cudaDeviceId":0,"totalGlobalMem":85017493504,)"
-    R"("deviceName":"NVIDIA H100 80GB HBM3"})";
 
 struct Layer {
   std::int64_t channels, height, width, filters, kernel, stride, groups = 1;
@@ -57,7 +50,7 @@ class CudnnPlans : public testing::Test {
   void SetUp() override {
     std::string why;
     if (!try_cudnn(&why)) GTEST_SKIP() << why;
-    target_ = std::make_unique<CudnnTarget>(CudnnTarget::described(kHopper));
+    target_ = std::make_unique<CudnnTarget>(CudnnTarget::described(test::kDescribedGpu));
   }
 
   /// The choices, each of which has been built; the first is of `form` and takes all of `post` but `left`.
@@ -197,6 +190,56 @@ TEST_F(CudnnPlans, ChoicesAreTheSameEachTimeAndReadBack) {
   for (const char* text :
        {"", "c", "c:", "c:9:", "c:9:e", "c:x:e1", "c:9:e1,", "c:9:e1,k2", "c:9:e1,k2=", "c:9:e1k2=1"})
     EXPECT_FALSE(parse_conv_choice(text)) << text;
+}
+
+TEST_F(CudnnPlans, WhatIsTriedBesideTheBestIsNearIt) {
+  const Problem p = problem_of({64, 56, 56, 64, 3, 1, 1, {kRelu}}, 8);
+  const auto first = conv_choices(p, *target_);
+  std::vector<TriedChoice> tried{{"c:91900:e41,k2=5,k13=1,k18=0,k25=1,k27=4,k28=1", 10},
+                                 {"c:91900:e10,k2=5,k13=1,k14=3,k18=0,k23=2", 11},
+                                 {"c:91900:e51,k2=8,k13=0,k18=0,k25=1,k27=1,k28=4", 40}};
+  for (TriedChoice& t : tried) t.choice.replace(2, 5, std::to_string(cudnn().cudnnGetVersion()));
+  const auto more = refined_choices(p, *target_, tried, false);
+  const auto has = [&](const char* config) {
+    return std::any_of(more.begin(), more.end(),
+                       [&](const ConvChoice& c) { return c.form == 'c' && to_string(c.config) == config; });
+  };
+  EXPECT_TRUE(has("e41,k2=5,k13=1,k18=0,k25=1,k27=7,k28=2"));   // another cluster
+  EXPECT_TRUE(has("e41,k2=1,k13=1,k18=0,k25=1,k27=4,k28=1"));   // another tile
+  EXPECT_FALSE(has("e41,k2=5,k13=1,k18=0,k25=1,k27=5,k28=4"));  // more than 16 blocks
+  EXPECT_TRUE(has("e10,k2=5,k13=1,k14=3,k18=0,k23=0"));
+  for (const ConvChoice& c : more) EXPECT_NE(c.config.engine, 51) << to_string(c);  // far behind
+  EXPECT_LT(more.size(), 300u);
+  EXPECT_GT(refined_choices(p, *target_, tried, true).size(), more.size());
+  tried = {{tried[0].choice, INFINITY}};
+  EXPECT_TRUE(refined_choices(p, *target_, tried, false).empty());
+}
+
+TEST_F(CudnnPlans, APlanIsMadeAgainFromItsText) {
+  auto graph = lower_conv(problem_of({64, 56, 56, 64, 3, 1, 1, {kRelu}}, 1), 'c');
+  ASSERT_TRUE(graph && graph->graph.finalize(*target_));
+  const auto config = first_config(problem_of({64, 56, 56, 64, 3, 1, 1, {kRelu}}, 1), graph->graph, *target_);
+  ASSERT_TRUE(config);
+  const auto plan = make_plan(std::move(graph->graph), *target_, *config);
+  const std::string json = plan->json();
+  EXPECT_GT(json.size(), 500u);
+  const auto again = plan_from_json(*target_, json);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->get_int(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE),
+            static_cast<std::int64_t>(plan->workspace_bytes()));
+  EXPECT_FALSE(plan_from_json(*target_, json.substr(0, json.size() / 2)));
+  EXPECT_FALSE(plan_from_json(*target_, "{}"));
+}
+
+TEST_F(CudnnPlans, GraphTextsTellGraphsApart) {
+  const auto text = [](const Layer& layer, std::int64_t batch) {
+    return lower_conv(problem_of(layer, batch), 'g')->graph.text();
+  };
+  const Layer silu{64, 56, 56, 64, 3, 1, 1, {kSilu}}, clip{64, 56, 56, 64, 3, 1, 1, {kClip}},
+      strided{64, 56, 56, 64, 3, 2, 1, {kSilu}}, steep{64, 56, 56, 64, 3, 1, 1, {{PwOp::silu, 2}}};
+  EXPECT_EQ(text(silu, 1), text(silu, 1));
+  for (const Layer& other : {clip, strided, steep}) EXPECT_NE(text(silu, 1), text(other, 1));
+  EXPECT_NE(text(silu, 1), text(silu, 2));
 }
 
 TEST_F(CudnnPlans, ARefusedConfigurationSaysWhy) {

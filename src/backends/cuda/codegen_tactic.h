@@ -9,6 +9,9 @@ namespace headrace::cuda {
 
 class GeneratedTactic : public Tactic {
  public:
+  /// The oldest architecture that the kernels are written for, and newer ones that differ in what matters to
+  /// them. Tests compile for all.
+  virtual std::vector<std::string> architectures() const { return {"sm_80", "sm_90", "sm_120"}; }
   /// Pure: needs neither a GPU nor NVRTC.
   virtual Program generate(const Problem& problem, const Choice& choice) const = 0;
   /// Error(invalid_plan) when the problem is refused. The device's context must be current.

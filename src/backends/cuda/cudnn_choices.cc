@@ -225,6 +225,17 @@ std::optional<EngineConfig> first_config(const Problem& problem, const OpGraph& 
   return second;
 }
 
+std::optional<ConvChoice> rule_choice(const Problem& problem, const CudnnTarget& target,
+                                      std::string_view forms) {
+  for (const char form : forms) {
+    auto lowered = lower_conv(problem, form);
+    if (!lowered || !lowered->graph.finalize(target)) continue;
+    if (auto config = first_config(problem, lowered->graph, target))
+      return ConvChoice{form, cudnn().cudnnGetVersion(), std::move(*config)};
+  }
+  return std::nullopt;
+}
+
 std::vector<ConvChoice> conv_choices(const Problem& problem, const CudnnTarget& target) {
   const DType dtype = problem.srcs[0].dtype;
   const std::size_t version = cudnn().cudnnGetVersion();

@@ -54,6 +54,9 @@ inline constexpr std::size_t kZeroBytes = std::size_t{1} << 16;
 /// The graph of a form for a Conv or ConvTranspose, not finalized. Nothing where the form cannot express it.
 std::optional<ConvGraph> lower_conv(const Problem& problem, char form);
 
+/// The choice by rule: the first form and configuration that work; nothing where cuDNN has none.
+std::optional<ConvChoice> rule_choice(const Problem& problem, const CudnnTarget& target,
+                                      std::string_view forms = "cng");
 /// What to try first, by the heuristics and by experience. Not every one of them can be made into a plan.
 std::vector<ConvChoice> conv_choices(const Problem& problem, const CudnnTarget& target);
 /// What to try beside those that were fastest (Tactic::refine).

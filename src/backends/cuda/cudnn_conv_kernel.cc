@@ -131,11 +131,9 @@ ConvChoice settle(const Problem& p, const Choice& text, const CudnnTarget& targe
   if (!choice && !text.empty())
     throw Error(ErrorCode::invalid_plan, fmt::format("{}: unknown choice '{}'", tactic, text));
   if (choice && choice->version == version) return *choice;
-  for (const char form : {choice ? choice->form : 'c', 'c', 'n', 'g'}) {
-    auto lowered = lower_conv(p, form);
-    if (!lowered || !lowered->graph.finalize(target)) continue;
-    if (auto config = first_config(p, lowered->graph, target)) return {form, version, *config};
-  }
+  if (choice)
+    if (auto same_form = rule_choice(p, target, {&choice->form, 1})) return *same_form;
+  if (auto any = rule_choice(p, target)) return *any;
   throw Error(ErrorCode::unsupported, fmt::format("{}: cuDNN {} has no engine for src {}, weights {}", tactic,
                                                   version, to_string(p.srcs[0]), to_string(p.srcs[1])));
 }

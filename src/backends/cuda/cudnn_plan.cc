@@ -78,24 +78,6 @@ std::optional<Descriptor> plan_descriptor(const OpGraph& graph, const CudnnTarge
   return plan;
 }
 
-/// The plan that wrote `json`, for the same graph, device and version; nothing where cuDNN does not take it.
-std::optional<Descriptor> plan_from_json(const CudnnTarget& target, std::string_view json) {
-  Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "execution plan");
-  cudnnHandle_t handle = target.handle();
-  try {
-    if (handle)
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
-    else
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *target.device());
-    plan.set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
-             static_cast<std::int64_t>(json.size()), json.data());
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-  if (!plan.try_finalize()) return std::nullopt;
-  return plan;
-}
-
 bool is_runtime_compiled(const OpGraph& graph, const CudnnTarget& target, const EngineConfig& config) {
   const auto engine = find_engine(graph, target, config.engine);
   return engine && engine->traits.runtime_compiled;
@@ -369,6 +351,23 @@ std::optional<std::size_t> try_plan(const OpGraph& graph, const CudnnTarget& tar
   if (!plan) return std::nullopt;
   return static_cast<std::size_t>(
       std::max<std::int64_t>(0, plan->get_int(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)));
+}
+
+std::optional<Descriptor> plan_from_json(const CudnnTarget& target, std::string_view json) {
+  Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "execution plan");
+  cudnnHandle_t handle = target.handle();
+  try {
+    if (handle)
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+    else
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *target.device());
+    plan.set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+             static_cast<std::int64_t>(json.size()), json.data());
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  if (!plan.try_finalize()) return std::nullopt;
+  return plan;
 }
 
 std::shared_ptr<const CudnnPlan> make_plan(OpGraph graph, const CudnnTarget& target,

@@ -129,6 +129,8 @@ class CudnnPlan {
 /// Workspace of the plan for this configuration, or nothing (and why) where cuDNN refuses it.
 std::optional<std::size_t> try_plan(const OpGraph& graph, const CudnnTarget& target,
                                     const EngineConfig& config, std::string* why = nullptr);
+/// The plan that wrote `json`, for the same device and version; nothing where cuDNN does not take it.
+std::optional<Descriptor> plan_from_json(const CudnnTarget& target, std::string_view json);
 /// For a graph that need not be finalized. Plans that were compiled at run time are kept in `cache` (null:
 /// nowhere) and read from there the next time. Throws Error(unsupported) where cuDNN refuses it.
 std::shared_ptr<const CudnnPlan> make_plan(OpGraph graph, const CudnnTarget& target,
