@@ -121,6 +121,7 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
     draft.tuner = &tuner.emplace(draft.device, draft.threads, cache, how);
   }
   split_posts(draft, graph);
+  absorb(draft, graph);
   select(draft, graph);
   make_views(draft);
   choose_for_profiles(draft);

@@ -86,6 +86,8 @@ const Tactic* first_accepting(const Draft& draft, const Problem& problem, bool b
 /// Chooses tactic and choice for `step` and fills refused and tried. Error(unsupported) with all reasons.
 void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem,
                    std::span<const Constant> constants);
+/// Time in us of the fastest way to do the problem, with a tuner; infinity where there is none.
+double fastest_us(Draft& draft, const Problem& problem, std::span<const Constant> constants);
 /// Problem of a step as the tensors lie now.
 Problem problem_of(const Draft& draft, const DraftStep& step, const Placement& placement);
 /// Placement of draft.plan.tensors at opt.
@@ -93,6 +95,8 @@ Placement place(const Draft& draft);
 
 /// Rewrites operators whose post steps no tactic of the backend takes.
 void split_posts(const Draft& draft, Graph& graph);
+/// Lets convolutions take in the rounding of their input and the max-pool of their result, where that pays.
+void absorb(Draft& draft, Graph& graph);
 void select(Draft& draft, const Graph& graph);
 void make_views(Draft& draft);
 /// Tactics and choices for the profiles after the first, which has decided layouts and views.

@@ -56,6 +56,7 @@ class Converter {
       to_.add_output(o.name, form(o.value, from_.value(o.value).type.dtype));
     if (clamped_ > 0)
       log(LogSeverity::warning, clamped_, " constants exceed f16's range and were set to its largest number");
+    to_.erase_dead();  // optional results that nobody reads came back with their nodes
     return std::move(to_);
   }
 

@@ -223,6 +223,21 @@ class Selector {
     return true;
   }
 
+  /// A convolution reads an image as it lies and writes channels_last, where a kernel that wants that can.
+  bool try_direct(const Node& node, std::vector<Layout>& srcs, std::vector<Layout>& dsts) const {
+    if (!std::holds_alternative<Conv>(node.op) || graph_.value(node.inputs[0]).constant ||
+        layouts_[static_cast<std::size_t>(node.inputs[0])] != Layout::plain)
+      return false;
+    auto src = src_layouts(node, Layout::channels_last), dst = dst_layouts(node, Layout::channels_last);
+    src[0] = Layout::plain;
+    const Problem direct = problem(node, src, dst);
+    const Tactic* tactic = first_accepting(draft_, direct, true);
+    if (!tactic || tactic->preferred_layout(direct) != Layout::channels_last) return false;
+    srcs = std::move(src);
+    dsts = std::move(dst);
+    return true;
+  }
+
   void add_node(const Node& node) {
     const auto plain_srcs = src_layouts(node, Layout::plain), plain_dsts = dst_layouts(node, Layout::plain);
     auto srcs = plain_srcs, dsts = plain_dsts;
@@ -230,7 +245,7 @@ class Selector {
     const Tactic* by_rule = first_accepting(draft_, plain);
     const bool wants = !by_rule || by_rule->preferred_layout(plain) == Layout::channels_last;
     const bool backend_can = first_accepting(draft_, plain, true) != nullptr;
-    bool last = try_mixed(node, srcs, dsts);
+    bool last = try_mixed(node, srcs, dsts) || try_direct(node, srcs, dsts);
     if (!last && (wants || (is_follower(node.op) && any_last_input(node)))) {
       srcs = src_layouts(node, Layout::channels_last);
       dsts = dst_layouts(node, Layout::channels_last);

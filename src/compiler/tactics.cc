@@ -102,6 +102,19 @@ void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem,
                           step.origins.empty() ? "" : " (" + step.origins.front() + ")", reasons));
 }
 
+double fastest_us(Draft& draft, const Problem& problem, std::span<const Constant> constants) {
+  DraftStep step{.op = problem.op, .inputs = {}, .outputs = {}, .origins = {}, .refused = {}, .tried = {}};
+  try {
+    choose_tactic(draft, step, problem, constants);
+    if (step.tried.empty()) return draft.tuner->time(problem, *step.tactic, step.choice, constants);
+  } catch (const Error&) {
+    return INFINITY;
+  }
+  double best = INFINITY;
+  for (const TimingRecord& record : step.tried) best = std::min(best, record.us);
+  return best;
+}
+
 Problem problem_of(const Draft& draft, const DraftStep& step, const Placement& placement) {
   std::vector<TensorDesc> srcs, dsts;
   for (std::int32_t t : step.inputs) srcs.push_back(placement.descs[static_cast<std::size_t>(t)]);

@@ -34,12 +34,17 @@ struct Pointwise {
   friend bool operator==(const Pointwise&, const Pointwise&) = default;
 };
 /// inputs: src [N,C,spatial...], weights [M,C/groups,kernel...], bias [M] if has_bias, operands of post.
+/// Where the weights are f16, src may be f32: it is rounded to f16 first. Where pool_kernel is not empty, the
+/// result after post goes through a max-pool of that window; the compiler puts both there, where a kernel
+/// does it all.
 struct Conv {
   Ints strides, dilations;
   Dims pads_begin, pads_end;
   std::int64_t groups = 1;
   bool has_bias = false;
   std::vector<Post> post;
+  Ints pool_kernel, pool_strides;
+  Dims pool_begin, pool_end;
   friend bool operator==(const Conv&, const Conv&) = default;
 };
 /// inputs: src [N,C,spatial...], weights [C,M/groups,kernel...], bias [M] if has_bias, operands of post.

@@ -23,6 +23,10 @@ void fields(S& s, F&& f) {
   f("groups", s.groups);
   f("has_bias", s.has_bias);
   f("post", s.post);
+  f("pool_kernel", s.pool_kernel);
+  f("pool_strides", s.pool_strides);
+  f("pool_begin", s.pool_begin);
+  f("pool_end", s.pool_end);
 }
 template <class S, class F>
 requires std::is_same_v<std::remove_const_t<S>, ConvTranspose>

@@ -11,6 +11,21 @@ std::vector<Post>* posts_of(Op& op) {
   return nullptr;
 }
 
+Conv without_pool(Conv conv) {
+  conv.pool_kernel.clear(), conv.pool_strides.clear(), conv.pool_begin.clear(), conv.pool_end.clear();
+  return conv;
+}
+
+Pool pool_of(const Conv& conv) {
+  Pool pool;
+  pool.kernel = conv.pool_kernel;
+  pool.strides = conv.pool_strides;
+  pool.dilations.assign(conv.pool_kernel.size(), 1);
+  pool.pads_begin = conv.pool_begin;
+  pool.pads_end = conv.pool_end;
+  return pool;
+}
+
 std::size_t post_operands(std::span<const Post> posts) {
   return static_cast<std::size_t>(
       std::count_if(posts.begin(), posts.end(), [](const Post& p) { return arity(p.op) == 2; }));

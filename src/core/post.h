@@ -1,4 +1,4 @@
-// The post list of the heavy operators, and the same steps as a pointwise expression.
+// What heavy operators do after their own work: the post list, also as a pointwise expression, and the pool.
 #pragma once
 
 #include <span>
@@ -10,6 +10,9 @@ namespace headrace {
 
 /// The operator's post list; null for operators that have none.
 std::vector<Post>* posts_of(Op& op);
+/// A Conv without its max-pool, and the max-pool as an operator (Conv::pool_kernel must not be empty).
+Conv without_pool(Conv conv);
+Pool pool_of(const Conv& conv);
 /// How many operands these steps read.
 std::size_t post_operands(std::span<const Post> posts);
 /// post(x0), the steps' operands being x1, x2, ...; `loads` are the element types of x0, x1, ... The result

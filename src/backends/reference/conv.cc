@@ -1,7 +1,10 @@
-// Conv: direct, one row of the output at a time, accumulated in double.
+// Conv: direct, one row of the output at a time, accumulated in double; then its max-pool, if it has one.
+#include <array>
+
 #include "backends/reference/post.h"
 #include "backends/reference/reference.h"
 #include "backends/reference/spatial.h"
+#include "core/post.h"
 
 namespace headrace::reference {
 
@@ -18,7 +21,7 @@ Work make_conv(const Conv& op, const Problem& problem) {
   const auto src_bytes = align64(static_cast<std::size_t>(src.elements()) * sizeof(T));
   const auto weight_bytes = align64(static_cast<std::size_t>(weights.elements()) * sizeof(T));
   const std::size_t operands = problem.srcs.size();
-  const bool has_bias = op.has_bias;
+  const bool has_bias = op.has_bias, rounds = weights.dtype == DType::f16 && src.dtype != DType::f16;
   const TensorDesc bias = has_bias ? problem.srcs[2] : TensorDesc{};
 
   Work work;
@@ -28,6 +31,9 @@ Work make_conv(const Conv& op, const Problem& problem) {
     T* filter = reinterpret_cast<T*>(workspace + src_bytes);
     double* row = reinterpret_cast<double*>(workspace + src_bytes + weight_bytes);
     to_dense(src, data[0], in);
+    if (rounds)
+      for (std::int64_t i = 0; i < src.elements(); ++i)
+        in[i] = static_cast<T>(round_to(DType::f16, static_cast<double>(in[i])));
     to_dense(weights, data[1], filter);
     std::int64_t index[5];
     for (std::int64_t n = 0; n < dst.shape[0]; ++n)
@@ -71,9 +77,36 @@ Work make_conv(const Conv& op, const Problem& problem) {
   return work;
 }
 
+Work make_pooled(const Conv& op, const Problem& problem) {
+  Problem conv = problem;
+  conv.op = without_pool(op);
+  std::vector<ValueType> types;
+  for (const TensorDesc& d : problem.srcs) types.push_back({d.dtype, to_dims(d.shape)});
+  ShapeProgram program;
+  const ValueType result = infer_types(conv.op, types, program).front();
+  conv.dsts = {TensorDesc::dense(result.dtype, to_shape(result.shape))};
+  Problem pool{pool_of(op), conv.dsts, {problem.dsts[0]}, problem.threads};
+  const Work first = make(std::get<Conv>(conv.op), conv), second = make(std::get<Pool>(pool.op), pool);
+  const std::size_t between = align64(conv.dsts[0].span_bytes()), sources = problem.srcs.size();
+  constexpr std::size_t kMost = 80;
+  if (sources + 1 > kMost) throw Error(ErrorCode::unsupported, "a Conv with too many post operands");
+  Work work;
+  work.workspace = between + std::max(first.workspace, second.workspace);
+  work.run = [=](Data data, std::byte* workspace) {
+    std::array<std::byte*, kMost> operands;
+    std::copy_n(data.begin(), sources, operands.begin());
+    operands[sources] = workspace;
+    first.run({operands.data(), sources + 1}, workspace + between);
+    std::byte* const pooled[] = {workspace, data[sources]};
+    second.run(pooled, workspace + between);
+  };
+  return work;
+}
+
 }  // namespace
 
 Work make(const Conv& op, const Problem& problem) {
+  if (!op.pool_kernel.empty()) return make_pooled(op, problem);
   return problem.srcs[0].dtype == DType::f64 ? make_conv<double>(op, problem) : make_conv<float>(op, problem);
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/ops/rules.h"
+#include "core/post.h"
 
 namespace headrace::rules {
 
@@ -27,7 +28,8 @@ std::size_t check_conv(const T& op, const Inputs& in) {
   if (in.size() < (op.has_bias ? 3u : 2u))
     in.fail("needs src, weights" + std::string(op.has_bias ? " and bias" : ""));
   in.need_float(0);
-  in.same_dtype(0, op.has_bias ? 3 : 2);
+  const bool rounds = std::is_same_v<T, Conv> && in[0].dtype == DType::f32 && in[1].dtype == DType::f16;
+  in.same_dtype(rounds ? 1 : 0, op.has_bias ? 3 : 2);
   if (in.rank(0) < 3) in.fail(in.show(0) + " must have rank 3 or more: N, C, spatial axes");
   if (in.rank(1) != in.rank(0)) in.fail(in.show(1) + " must have the rank of " + in.show(0));
   const std::size_t n = in.rank(0) - 2;
@@ -76,7 +78,7 @@ Types infer(const Conv& op, const Inputs& in) {
             std::to_string(op.groups) + " groups");
   }
   if (op.has_bias) check_bias(in, weights[0]);
-  ValueType dst{in[0].dtype, {src[0], weights[0]}};
+  ValueType dst{in[1].dtype, {src[0], weights[0]}};
   for (std::size_t i = 0; i < n; ++i) {
     const Dim padded = p.add(p.add(src[i + 2], op.pads_begin[i]), op.pads_end[i]);
     const Dim room = p.sub(padded, effective(p, weights[i + 2], op.dilations[i]));
@@ -84,7 +86,8 @@ Types infer(const Conv& op, const Inputs& in) {
     dst.shape.push_back(p.add(p.floor_div(room, op.strides[i]), 1));
   }
   in.post(op.post, op.has_bias ? 3 : 2, dst);
-  return {dst};
+  if (op.pool_kernel.empty()) return {dst};
+  return {infer(pool_of(op), Inputs{in.op, {&dst, 1}, in.program}).front()};
 }
 
 Types infer(const ConvTranspose& op, const Inputs& in) {

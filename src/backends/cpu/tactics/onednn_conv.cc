@@ -70,6 +70,7 @@ class OnednnConv final : public Tactic {
   std::optional<Refusal> refuses(const Problem& p) const override {
     const Conv* conv = op_as<Conv>(p);
     if (!conv) return refuse("not a Conv");
+    if (!conv->pool_kernel.empty()) return refuse("a max-pool after the convolution");
     const std::size_t rank = p.srcs[0].shape.size();
     if (rank < 3 || rank > 5)
       return refuse("rank " + std::to_string(rank) + ": oneDNN takes 1 to 3 spatial axes");

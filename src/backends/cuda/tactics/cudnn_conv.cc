@@ -15,6 +15,7 @@ class CudnnConv final : public CudnnConvTactic {
   std::optional<Refusal> refuses(const Problem& p) const override {
     const Conv* conv = op_as<Conv>(p);
     if (!conv) return refuse("not a Conv");
+    if (!conv->pool_kernel.empty()) return refuse("a max-pool after the convolution");
     for (const Dims* pads : {&conv->pads_begin, &conv->pads_end})
       for (const Dim& d : *pads)
         if (d.value < 0) return refuse("negative padding");

@@ -45,6 +45,7 @@ class DepthwiseTactic final : public GeneratedTactic {
   std::optional<Refusal> refuses(const Problem& p) const override {
     const Conv* op = op_as<Conv>(p);
     if (!op) return refuse("not a Conv");
+    if (!op->pool_kernel.empty()) return refuse("a max-pool after the convolution");
     const TensorDesc &src = p.srcs[0], &weights = p.srcs[1], &dst = p.dsts[0];
     const std::size_t rank = src.shape.size();
     if (rank != 3 && rank != 4) return refuse("not one or two spatial axes");

@@ -60,6 +60,8 @@ class DirectConvTactic final : public GeneratedTactic {
   std::optional<Refusal> refuses(const Problem& p) const override {
     const auto v = view(p);
     if (!v) return refuse("not a Conv or ConvTranspose");
+    if (const auto* c = op_as<Conv>(p); c && !c->pool_kernel.empty())
+      return refuse("a max-pool after the convolution");
     const TensorDesc &src = p.srcs[0], &weights = p.srcs[1], &dst = p.dsts[0];
     const std::size_t rank = src.shape.size();
     if (rank < 3 || rank > 5 || weights.shape.size() != rank || v->strides->size() != rank - 2)
