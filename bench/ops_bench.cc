@@ -1,7 +1,10 @@
-// Times every cpu tactic and choice on every problem line: headrace_bench [--benchmark_filter=...]
-// [tests/ops/conv.txt ...] Without file names: all of tests/ops/*.txt below the current folder. Constant-like
-// operands (weights) are packed as a build would pack them. Counters: GFLOP/s for products, GB/s of operand
-// traffic for the rest.
+// Times every tactic and choice of a backend on every problem line:
+//   headrace_bench [--backend=cuda] [--benchmark_filter=...] [tests/ops/conv.txt ...]
+// Without file names: all of tests/ops/*.txt below the current folder. Constant-like operands (weights) are
+// packed as a build would pack them. Counters: GFLOP/s for products, GB/s of operand traffic; on a device
+// with memory of its own also `of_copy`, the ratio of that to a large copy inside the device's memory,
+// measured in the same run. There kernels run in a recording, over as many sets of operands as it takes to
+// leave the caches cold (--sets=N sets it), timed by the device's clock.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -21,6 +24,9 @@
 namespace headrace {
 namespace {
 
+constexpr std::size_t kColdBytes = std::size_t{256} << 20;  // several times any GPU's second-level cache
+constexpr std::size_t kMaxSets = 64;
+
 double flops(const Problem& p) {
   const double dst = static_cast<double>(p.dsts[0].elements());
   double kernel = 2;
@@ -36,25 +42,55 @@ double flops(const Problem& p) {
   return 0;
 }
 
-/// Everything a kernel needs, on 64-byte aligned host memory with small values in it.
+/// Bytes that must be read and written.
+double traffic(const Problem& p) {
+  const auto bytes = [](const TensorDesc& d) {
+    return static_cast<double>(d.elements()) * static_cast<double>(size_bytes(d.dtype));
+  };
+  double sum = 0;
+  for (const TensorDesc& d : p.dsts) sum += bytes(d);
+  if (std::holds_alternative<Slice>(p.op) || std::holds_alternative<Gather>(p.op)) return 2 * sum;
+  for (const TensorDesc& d : p.srcs) sum += bytes(d);
+  return sum;
+}
+
+struct Machine {
+  Backend backend;
+  DeviceRef device;
+  std::unique_ptr<Stream> stream;
+  std::size_t sets = 0;  ///< 0: as many as leave the caches cold
+  double copy_gb_s = 0;  ///< 0: not a device with memory of its own
+};
+
+/// Everything a kernel needs, several times over, with small values in it.
 struct Setup {
   std::unique_ptr<Kernel> kernel;
   std::vector<BufferRef> buffers;
-  std::vector<std::byte*> data;
-  BufferRef workspace;
-  double bytes = 0;
+  std::vector<std::vector<Operand>> sets;
+  Operand workspace;
 };
 
-Setup prepare(Device& device, const Tactic& tactic, const Choice& choice, const Problem& given) {
+BufferRef upload(Machine& machine, const void* from, std::size_t size) {
+  const std::size_t room = std::max<std::size_t>(64, size);
+  BufferRef host = machine.device->allocate(room, MemoryKind::pinned, MemoryUse::io);
+  std::memset(host->host_data(), 0, room);
+  if (from) std::memcpy(host->host_data(), from, size);
+  if (machine.device->unified_memory()) return host;
+  BufferRef buffer = machine.device->allocate(room, MemoryKind::device, MemoryUse::io);
+  machine.stream->copy({buffer.get(), 0, room, Access::write}, {host.get(), 0, room, Access::read});
+  machine.stream->synchronize();
+  return buffer;
+}
+
+Setup prepare(Machine& machine, const Tactic& tactic, const Choice& choice, const Problem& given) {
   Setup setup;
   Problem problem = given;
-  const auto add = [&](const void* from, std::size_t size) {
-    BufferRef buffer = device.allocate(std::max<std::size_t>(64, size), MemoryKind::host, MemoryUse::io);
-    std::memset(buffer->host_data(), 0, buffer->size_bytes());
-    if (from) std::memcpy(buffer->host_data(), from, size);
-    setup.data.push_back(buffer->host_data());
-    setup.bytes += static_cast<double>(size);
-    setup.buffers.push_back(std::move(buffer));
+  setup.sets.resize(1);
+  std::size_t bytes = 0;
+  const auto add = [&](const void* from, std::size_t size, Access access) {
+    setup.buffers.push_back(upload(machine, from, size));
+    setup.sets[0].push_back({setup.buffers.back().get(), 0, size, access});
+    bytes += size;
   };
   for (std::size_t i = 0; i < given.srcs.size(); ++i) {
     HostTensor values(given.srcs[i].dtype, given.srcs[i].shape);
@@ -67,39 +103,130 @@ Setup prepare(Device& device, const Tactic& tactic, const Choice& choice, const 
     if (std::optional<Packed> packed = tactic.pack(given, choice, i, values)) {
       problem.srcs[i].layout = Layout::packed;
       problem.srcs[i].format = packed->format;
-      add(packed->bytes.data(), packed->bytes.size());
+      add(packed->bytes.data(), packed->bytes.size(), Access::read);
     } else if (values.bytes().size() == given.srcs[i].span_bytes()) {
-      add(values.bytes().data(), values.bytes().size());  // any order of values does
+      add(values.bytes().data(), values.bytes().size(), Access::read);  // any order of values does
     } else {
-      add(nullptr, given.srcs[i].span_bytes());
+      add(nullptr, given.srcs[i].span_bytes(), Access::read);
     }
   }
-  for (const TensorDesc& dst : given.dsts) add(nullptr, dst.span_bytes());
+  for (const TensorDesc& dst : given.dsts) add(nullptr, dst.span_bytes(), Access::write);
   setup.kernel = tactic.make(problem, choice);
-  setup.workspace = device.allocate(std::max<std::size_t>(64, setup.kernel->workspace_bytes()),
-                                    MemoryKind::host, MemoryUse::workspace);
+  const std::size_t work = setup.kernel->workspace_bytes();
+  setup.buffers.push_back(
+      machine.device->allocate(std::max<std::size_t>(64, work), MemoryKind::device, MemoryUse::workspace));
+  setup.workspace = {setup.buffers.back().get(), 0, work, Access::write};
+  if (machine.device->unified_memory()) return setup;
+  const std::size_t want = machine.sets ? machine.sets : kColdBytes / std::max<std::size_t>(1, bytes) + 1;
+  while (setup.sets.size() < std::min(want, kMaxSets)) {
+    std::vector<Operand> copies;
+    for (const Operand& first : setup.sets[0]) {
+      setup.buffers.push_back(
+          machine.device->allocate(std::max<std::size_t>(64, first.size), MemoryKind::device, MemoryUse::io));
+      copies.push_back({setup.buffers.back().get(), 0, first.size, first.access});
+      Operand to = copies.back(), from = first;
+      to.access = Access::write;
+      from.access = Access::read;
+      if (first.size > 0) machine.stream->copy(to, from);
+    }
+    setup.sets.push_back(std::move(copies));
+  }
+  machine.stream->synchronize();
   return setup;
 }
 
-void measure(benchmark::State& state, Device& device, const Tactic& tactic, const Choice& choice,
+/// Seconds per run of `work`, by the device's clock; `runs` of them are in the recording.
+void time_recording(benchmark::State& state, Machine& machine, Recording& recording, std::size_t runs) {
+  const EventRef begin = machine.device->make_event({.timing = true}),
+                 end = machine.device->make_event({.timing = true});
+  machine.stream->replay(recording);
+  machine.stream->synchronize();
+  for (auto _ : state) {
+    machine.stream->record(*begin);
+    machine.stream->replay(recording);
+    machine.stream->record(*end);
+    state.SetIterationTime(*machine.device->elapsed_us(*begin, *end) * 1e-6 / static_cast<double>(runs));
+  }
+}
+
+void measure(benchmark::State& state, Machine& machine, const Tactic& tactic, const Choice& choice,
              const Problem& problem) {
+  const auto inside = machine.device->enter();
   try {
-    const Setup setup = prepare(device, tactic, choice, problem);
-    for (auto _ : state) setup.kernel->launch(nullptr, setup.data, setup.workspace->host_data());
-    const double work = flops(problem), runs = static_cast<double>(state.iterations());
-    if (work > 0)
-      state.counters["GFLOP/s"] = benchmark::Counter(work * runs / 1e9, benchmark::Counter::kIsRate);
-    else
-      state.counters["GB/s"] = benchmark::Counter(setup.bytes * runs / 1e9, benchmark::Counter::kIsRate);
+    const Setup setup = prepare(machine, tactic, choice, problem);
+    if (machine.device->unified_memory()) {
+      std::vector<std::byte*> data;
+      for (const Operand& o : setup.sets[0]) data.push_back(o.buffer->device_data());
+      for (auto _ : state) setup.kernel->launch(nullptr, data, setup.workspace.buffer->device_data());
+    } else {
+      const auto recording = machine.stream->make_recording([&] {
+        for (const auto& set : setup.sets) machine.stream->launch(*setup.kernel, set, setup.workspace);
+      });
+      time_recording(state, machine, *recording, setup.sets.size());
+    }
+    using benchmark::Counter;
+    const double work = flops(problem), runs = static_cast<double>(state.iterations()),
+                 bytes = traffic(problem);
+    if (work > 0) state.counters["GFLOP/s"] = Counter(work * runs / 1e9, Counter::kIsRate);
+    state.counters["GB/s"] = Counter(bytes * runs / 1e9, Counter::kIsRate);
+    if (machine.copy_gb_s > 0)
+      state.counters["of_copy"] = Counter(bytes * runs / 1e9 / machine.copy_gb_s, Counter::kIsRate);
     state.SetLabel(std::string(setup.kernel->name()));
   } catch (const std::exception& e) {
     state.SkipWithError(e.what());
   }
 }
 
+/// Bytes read plus bytes written per second, best of five.
+double copy_gb_per_s(Machine& machine) {
+  constexpr std::size_t kSize = std::size_t{512} << 20;
+  const BufferRef a = machine.device->allocate(kSize, MemoryKind::device, MemoryUse::io),
+                  b = machine.device->allocate(kSize, MemoryKind::device, MemoryUse::io);
+  const EventRef begin = machine.device->make_event({.timing = true}),
+                 end = machine.device->make_event({.timing = true});
+  double best = 1e30;
+  for (int i = 0; i < 6; ++i) {
+    machine.stream->record(*begin);
+    machine.stream->copy({b.get(), 0, kSize, Access::write}, {a.get(), 0, kSize, Access::read});
+    machine.stream->record(*end);
+    const double us = *machine.device->elapsed_us(*begin, *end);
+    if (i > 0) best = std::min(best, us);
+  }
+  return 2 * static_cast<double>(kSize) / best / 1e3;
+}
+
+Machine make_machine(const std::string& name) {
+  Machine machine;
+  if (name == "cpu") machine.backend = make_cpu_backend();
+#ifdef HEADRACE_CUDA
+  else if (name == "cuda")
+    machine.backend = make_cuda_backend();
+#endif
+  else
+    throw Error(ErrorCode::invalid_argument, "no backend '" + name + "' in this build");
+  machine.device = machine.backend.make_device(name);
+  machine.stream = machine.device->make_stream({.name = "bench", .inline_execution = true});
+  if (!machine.device->unified_memory()) {
+    machine.copy_gb_s = copy_gb_per_s(machine);
+    std::fprintf(stderr, "a copy inside the device's memory: %.0f GB/s\n", machine.copy_gb_s);
+  }
+  return machine;
+}
+
 int run(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
-  std::vector<std::string> files(argv + 1, argv + argc);
+  std::string backend = "cpu";
+  std::size_t sets = 0;
+  std::vector<std::string> files;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument.starts_with("--backend="))
+      backend = argument.substr(10);
+    else if (argument.starts_with("--sets="))
+      sets = std::stoul(argument.substr(7));
+    else
+      files.push_back(argument);
+  }
   if (files.empty()) {
     for (const auto& entry : std::filesystem::directory_iterator("tests/ops")) {
       const std::string name = entry.path().filename().string();
@@ -111,26 +238,30 @@ int run(int argc, char** argv) {
 #ifndef HEADRACE_NO_OPENMP
   threads = omp_get_max_threads();
 #endif
-  const Backend backend = make_cpu_backend();
-  const DeviceRef device = backend.make_device("cpu");
+  Machine machine = make_machine(backend);
+  machine.sets = sets;
+  const bool on_device = !machine.device->unified_memory();
   std::vector<test::ProblemLine> lines;
   for (const std::string& file : files) {
     for (test::ProblemLine& line : test::read_problem_lines(file)) lines.push_back(std::move(line));
   }
   for (test::ProblemLine& line : lines) {
     line.problem.threads = threads;
-    for (const auto& tactic : backend.tactics) {
+    const auto inside = machine.device->enter();
+    for (const auto& tactic : machine.backend.tactics) {
       if (tactic->refuses(line.problem)) continue;
       for (const Choice& choice : tactic->candidates(line.problem)) {
         const std::string label =
             line.text + " / " + std::string(tactic->id()) + (choice.empty() ? "" : " " + choice);
-        benchmark::RegisterBenchmark(label.c_str(),
-                                     [&device, &tactic, choice, &line](benchmark::State& state) {
-                                       measure(state, *device, *tactic, choice, line.problem);
-                                     })
-            ->Unit(benchmark::kMicrosecond)
-            ->UseRealTime()
-            ->MinTime(0.1);
+        auto* bench = benchmark::RegisterBenchmark(
+            label.c_str(), [&machine, &tactic, choice, &line](benchmark::State& state) {
+              measure(state, machine, *tactic, choice, line.problem);
+            });
+        bench->Unit(benchmark::kMicrosecond);
+        if (on_device)
+          bench->UseManualTime()->Iterations(20);
+        else
+          bench->UseRealTime()->MinTime(0.1);
       }
     }
   }

@@ -56,6 +56,12 @@ std::string offset_text(const TensorDesc& desc, std::size_t first, std::size_t l
   return out;
 }
 
+std::string index_text(const std::string& at, std::int64_t extent) {
+  return fmt::format(
+      "i64 j = (i64)indices[{0}]; j = j < 0 ? j + {1} : j; j = j < 0 ? 0 : j >= {1} ? {1} - 1 : j;", at,
+      extent);
+}
+
 bool is_wide(std::initializer_list<const TensorDesc*> descs) {
   for (const TensorDesc* d : descs)
     if (is_wide(make_nest(d->shape, {d->strides}))) return true;

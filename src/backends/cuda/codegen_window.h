@@ -22,6 +22,9 @@ std::string positions(const TensorDesc& dst, const std::vector<std::int64_t>& st
 std::int64_t position_count(const TensorDesc& dst, const std::vector<std::int64_t>& steps);
 /// "(idx)i0 * (idx)7 + ..." over the axes [first, last).
 std::string offset_text(const TensorDesc& desc, std::size_t first, std::size_t last);
+/// Declares `i64 j`: the element of `indices` at that offset, counted from the end where it is negative, and
+/// clamped to [0, extent).
+std::string index_text(const std::string& at, std::int64_t extent);
 /// Whether offsets in any of the tensors need 64 bits.
 bool is_wide(std::initializer_list<const TensorDesc*> descs);
 

@@ -19,11 +19,8 @@ struct Addressing {
   std::size_t slab = 0;
 };
 
-std::string clamped(const std::string& index, std::int64_t extent, std::int64_t stride) {
-  return fmt::format(
-      "  {{ i64 j = (i64)indices[{0}]; j = j < 0 ? j + {1} : j; j = j < 0 ? 0 : j >= {1} ? {1} - 1 : j; "
-      "from += (idx)j * (idx){2}; }}\n",
-      index, extent, stride);
+std::string clamped(const std::string& at, std::int64_t extent, std::int64_t stride) {
+  return fmt::format("  {{ {} from += (idx)j * (idx){}; }}\n", index_text(at, extent), stride);
 }
 std::string step(std::size_t dst_axis, std::int64_t stride) {
   return fmt::format("  from += i{} * (idx){};\n", dst_axis, stride);

@@ -9,28 +9,40 @@
 namespace headrace::cuda {
 namespace {
 
-/// Loops over the window around the statements `body`; `at` is the offset of the element in src, `flat` its
-/// place in the plane when `indices` are wanted. `counts`: how many elements an average is over, per axis.
+constexpr std::int64_t kAtOnce = 16;  ///< elements of a window that are loaded together
+
+/// Loops over the window. The inner ones (all axes of a small window, the last axis of others) run twice:
+/// over `load`, and over `join`, so that loads are under way together. Both may use `tap`, the number of the
+/// element within the inner loops; `in`, whether it is inside; `at`, its offset in src; and `flat`, its place
+/// in the plane. `counts`: how many elements an average is over, per axis.
 struct WindowLoops {
-  std::string open, close, counts;
+  std::string outer, inner, close_outer, close_inner, counts;
+  std::int64_t at_once = 1;
+  std::string join(const std::string& load, const std::string& join) const {
+    return outer + "  {\n" + inner + load + close_inner + "  }\n  {\n" + inner + join + close_inner +
+           "  }\n" + close_outer;
+  }
 };
-WindowLoops window_loops(const Pool& op, const TensorDesc& src, bool indices) {
+WindowLoops window_loops(const Pool& op, const TensorDesc& src) {
   WindowLoops w;
   const std::size_t spatial = op.kernel.size();
-  std::int64_t size = 1;
-  for (const std::int64_t k : op.kernel) size *= k;
-  const char* unroll = size <= 32 ? "#pragma unroll\n" : "#pragma unroll 1\n";
-  std::string at = "base", flat = "0";
+  std::size_t first_inner = spatial;  // of the axes
+  while (first_inner > 0 && w.at_once * op.kernel[first_inner - 1] <= kAtOnce)
+    w.at_once *= op.kernel[--first_inner];
+  std::string at = "base", flat = "0", tap = "0", inside = "true";
   for (std::size_t k = 0; k < spatial; ++k) {
     const std::size_t axis = 2 + k;
     const std::int64_t in = src.shape[axis], begin = op.pads_begin[k].value, end = op.pads_end[k].value;
-    w.open += fmt::format(
+    const bool is_inner = k >= first_inner;
+    const char* unroll = is_inner ? "#pragma unroll\n" : "#pragma unroll 1\n";
+    (is_inner ? w.inner : w.outer) += fmt::format(
         "{0}  for (int k{1} = 0; k{1} < {2}; ++k{1}) {{\n    const idx j{1} = i{1} * {3} - {4} + k{1} * "
-        "{5};\n"
-        "    if (j{1} < 0 || j{1} >= {6}) continue;\n",
-        unroll, axis, op.kernel[k], op.strides[k], begin, op.dilations[k], in);
-    w.close += "  }\n";
+        "{5};\n",
+        unroll, axis, op.kernel[k], op.strides[k], begin, op.dilations[k]);
+    (is_inner ? w.close_inner : w.close_outer) += "  }\n";
     at += fmt::format(" + j{} * (idx){}", axis, src.strides[axis]);
+    if (is_inner) tap = fmt::format("({}) * {} + k{}", tap, op.kernel[k], axis);
+    inside += fmt::format(" && j{0} >= 0 && j{0} < {1}", axis, in);
     if (!op.column_major) flat = fmt::format("({}) * {} + j{}", flat, in, axis);
     w.counts += fmt::format(
         "  {{ int n = 0;\n{0}  for (int k = 0; k < {1}; ++k) {{ const idx j = i{2} * {3} - {4} + k * {5}; n "
@@ -42,8 +54,9 @@ WindowLoops window_loops(const Pool& op, const TensorDesc& src, bool indices) {
   if (op.column_major)
     for (std::size_t k = spatial; k-- > 0;)
       flat = fmt::format("({}) * {} + j{}", flat, src.shape[2 + k], 2 + k);
-  w.open += fmt::format("  const idx at = {};\n", at);
-  if (indices) w.open += fmt::format("  const i64 flat = {};\n", flat);
+  w.inner +=
+      fmt::format("  const int tap = {}; const bool in = {};\n  const idx at = {};\n  const i64 flat = {};\n",
+                  tap, inside, at, flat);
   return w;
 }
 
@@ -77,7 +90,8 @@ class PoolTactic final : public GeneratedTactic {
     steps[1] = c.V;
     const std::int64_t threads = position_count(dst, steps);
     const unsigned block = threads < 132 * 256 ? 128 : 256;
-    const WindowLoops w = window_loops(op, src, indices);
+    const WindowLoops w = window_loops(op, src);
+
     const std::string R = register_name(src.dtype), D = type_name(dst.dtype);
 
     const char* u = src.dtype == DType::u64 ? "(u64)" : "";
@@ -110,30 +124,38 @@ class PoolTactic final : public GeneratedTactic {
       index_store = fmt::format("  indices[{}] = best < 0 ? 0 : best + ((i64)i0 * {} + i1) * {}LL;\n",
                                 offset_text(p.dsts[1], 0, rank), src.shape[1], plane);
     }
+    const std::string load =
+        fmt::format("  if (in) load<V, {}>(all[tap], src + at, aligned);\n", c.src_chunk);
+    const std::string join = fmt::format(
+        "  if (in) {{\n  found = true;\n#pragma unroll\n  for (int v = 0; v < W; ++v) {{ {} }}\n  }}\n",
+        halves ? "acc[v] = max_half2(((const u32*)all[tap])[v], acc[v]);"
+               : fmt::format("const {} x = reg(all[tap][v]); {}", R, add));
     KernelSource k;
     k.source =
         fill(R"cuda($PRELUDE$$INDEX$
-extern "C" __global__ void __launch_bounds__($BLOCK$) $ENTRY$(const $SRC$* src, $DST$* dst$INDICES$) {
+template <bool aligned>
+HR void pool_one(const $SRC$* src, $DST$* dst$INDICES$, uidx thread) {
   constexpr int V = $V$, W = $W$;
-  const uidx thread = (uidx)blockIdx.x * $BLOCK$u + threadIdx.x;
-  if (thread >= (uidx)$THREADS$ULL) return;
 $POSITIONS$  const idx base = $BASE$;
-  const bool aligned = is_aligned(src, $SRC_CHUNK$);
   $R$ acc[W];
 #pragma unroll
   for (int v = 0; v < W; ++v) acc[v] = $START$;
   bool found = false; i64 best = -1;
-$OPEN$  alignas(16) $SRC$ r[V];
-  load<V, $SRC_CHUNK$>(r, src + at, aligned);
-  found = true;
-#pragma unroll
-  for (int v = 0; v < W; ++v) { $ADD$ }
-$CLOSE$  i64 count = 1;
+  alignas(16) $SRC$ all[$HELD$][V];
+$JOIN$  i64 count = 1;
 $COUNTS$  alignas(16) $DST$ out[V];
 #pragma unroll
   for (int v = 0; v < W; ++v) { $FINISH$; }
   store<V, $DST_CHUNK$>(dst + ($TO$), out, is_aligned(dst, $DST_CHUNK$));
 $INDEX_STORE$}
+extern "C" __global__ void __launch_bounds__($BLOCK$) $ENTRY$(const $SRC$* src, $DST$* dst$INDICES$) {
+  const uidx thread = (uidx)blockIdx.x * $BLOCK$u + threadIdx.x;
+  if (thread >= (uidx)$THREADS$ULL) return;
+  if (is_aligned(src, $SRC_CHUNK$))
+    pool_one<true>(src, dst$INDICES_ARGUMENT$, thread);
+  else
+    pool_one<false>(src, dst$INDICES_ARGUMENT$, thread);
+}
 )cuda",
              {{"PRELUDE", std::string(kPrelude)},
               {"INDEX", index_types(indices ? is_wide({&src, &dst, &p.dsts[1]}) : is_wide({&src, &dst}))},
@@ -142,6 +164,7 @@ $INDEX_STORE$}
               {"SRC", type_name(src.dtype)},
               {"DST", D},
               {"INDICES", indices ? ", i64* indices" : ""},
+              {"INDICES_ARGUMENT", indices ? ", indices" : ""},
               {"V", std::to_string(c.V)},
               {"THREADS", std::to_string(threads)},
               {"POSITIONS", positions(dst, steps, "thread")},
@@ -151,10 +174,8 @@ $INDEX_STORE$}
               {"W", std::to_string(halves ? c.V / 2 : c.V)},
               {"R", halves ? "u32" : R},
               {"START", halves ? "0xfc00fc00u" : start},
-              {"OPEN", w.open},
-              {"ADD", halves ? "acc[v] = max_half2(((const u32*)r)[v], acc[v]);"
-                             : fmt::format("const {} x = reg(r[v]); {}", R, add)},
-              {"CLOSE", w.close},
+              {"HELD", std::to_string(w.at_once)},
+              {"JOIN", w.join(load, join)},
               {"COUNTS", op.kind == PoolKind::average ? w.counts : ""},
               {"FINISH",
                halves ? "((u32*)out)[v] = acc[v]" : fmt::format("out[v] = Store<{}>::of({})", D, finish)},
