@@ -215,7 +215,7 @@ int run(const Options& o) {
                {"max_difference", worst},
                {"different_results", different},
                {"launches", runner.context().launches()},
-               {"tracing", false},
+               {"tracing", !o.load.trace.empty()},
                {"hazards", engine.hazards()}};
   if (!device_us.empty()) json["device_us"] = times_json(device_us);
   if (!enqueue_us.empty()) json["enqueue_us"] = times_json(enqueue_us);
@@ -227,6 +227,9 @@ int run(const Options& o) {
     layers = profile_layers(engine, runner.context(), whole_us);
     json["profile"] = layers->json();
   }
+  Json trace = Json::object();
+  save_trace(engine, o.load.trace, o.json == "-", trace);
+  json.update(trace);
   if (o.json != "-") {
     fmt::print("device      {}\n", o.load.where(engine));
     const Json& l = json["latency_ms"];

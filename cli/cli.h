@@ -42,6 +42,9 @@ std::uint64_t parse_bytes(const std::string& text);
 std::pair<std::string, std::string> split_assignment(const std::string& text, const std::string& flag);
 /// Writes to the file, or to standard output for "-"; nothing when `path` is empty.
 void write_json(const std::string& path, const Json& json);
+/// Writes the engine's trace to `path`, says what it shows unless `quiet`, and adds it to `json` as "trace";
+/// nothing when `path` is empty.
+void save_trace(const Engine& engine, const std::string& path, bool quiet, Json& json);
 
 /// Seeded inputs: floats uniform in [-1, 1), integers in [0, 10), bool 0/1.
 Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed);
@@ -49,7 +52,7 @@ Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed);
 ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments, std::int64_t batch);
 /// What says where an engine runs: --device, --threads, --recordings and the like, and the line about it.
 struct LoadFlags {
-  std::string device, memory_budget;
+  std::string device, memory_budget, trace;
   int threads = 0, recordings = 16;
   bool check_hazards = false, foreign_plans = false;
   void add_to(CLI::App& command);

@@ -89,6 +89,28 @@ void write_json(const std::string& path, const Json& json) {
                 fmt::format("could not write '{}'; check the folder and its permissions", path));
 }
 
+void save_trace(const Engine& engine, const std::string& path, bool quiet, Json& json) {
+  if (path.empty()) return;
+  const TraceReport r = engine.save_trace(path);
+  json["trace"] = {{"file", path},
+                   {"spans", r.spans},
+                   {"dropped", r.dropped},
+                   {"total_ms", r.total_ms},
+                   {"upload_ms", r.upload_ms},
+                   {"compute_ms", r.compute_ms},
+                   {"download_ms", r.download_ms},
+                   {"overlap_ms", r.overlap_ms}};
+  if (quiet) return;
+  const auto share = [&](double ms) { return r.total_ms > 0 ? 100 * ms / r.total_ms : 0.0; };
+  fmt::print(
+      "trace       {}: {} spans over {:.1f} ms; busy: upload {:.1f} %, compute {:.1f} %, download {:.1f} %; "
+      "two or more at once {:.1f} %\n",
+      path, r.spans, r.total_ms, share(r.upload_ms), share(r.compute_ms), share(r.download_ms),
+      share(r.overlap_ms));
+  if (r.dropped > 0)
+    fmt::print("            {} later spans are not in it: trace fewer inferences\n", r.dropped);
+}
+
 Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
   Tensor tensor(dtype, shape);
   std::mt19937_64 random(seed);
@@ -170,6 +192,7 @@ void LoadFlags::add_to(CLI::App& command) {
   command.add_flag("--foreign-plan", foreign_plans, "run a plan that was tuned on another GPU model");
   command.add_flag("--check-hazards", check_hazards,
                    "report unordered conflicting accesses; exit code 12 if any");
+  command.add_option("--trace", trace, "write a timeline for Perfetto or chrome://tracing");
 }
 
 LoadOptions LoadFlags::options() const {
@@ -177,6 +200,7 @@ LoadOptions LoadFlags::options() const {
           .threads = threads,
           .memory_budget_bytes = memory_budget.empty() ? UINT64_MAX : parse_bytes(memory_budget),
           .check_hazards = check_hazards,
+          .trace = !trace.empty(),
           .max_recordings = recordings,
           .foreign_plans = foreign_plans};
 }

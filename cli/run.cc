@@ -104,6 +104,7 @@ int run(const Options& o) {
     }
     json["outputs"].push_back(std::move(item));
   }
+  save_trace(engine, o.load.trace, o.json == "-", json);
   json["hazards"] = engine.hazards();
   for (const std::string& line : engine.hazards()) fmt::print(stderr, "hazard: {}\n", line);
   write_json(o.json, json);

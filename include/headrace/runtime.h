@@ -53,8 +53,16 @@ struct LoadOptions {
   int threads = 0;                                 ///< CPU threads per inference; 0: all usable cores
   std::uint64_t memory_budget_bytes = UINT64_MAX;  ///< refuse plans (and shapes) that need more
   bool check_hazards = false;                      ///< watch every operand; reported by Engine::hazards()
+  bool trace = false;                              ///< note when all work runs; Engine::save_trace()
   int max_recordings = 16;     ///< GPU: recordings (CUDA graphs) of each context; 0: launch by launch
   bool foreign_plans = false;  ///< take plans that were tuned on another GPU model, with a warning
+};
+
+/// What a trace shows: milliseconds from the first to the last piece of device work, in how many of them the
+/// engines were busy, and in how many two or more of them at once.
+struct TraceReport {
+  double total_ms = 0, upload_ms = 0, compute_ms = 0, download_ms = 0, overlap_ms = 0;
+  std::uint64_t spans = 0, dropped = 0;  ///< in the file, and beyond the 200,000 that a trace keeps
 };
 
 /// Bytes of one purpose.
@@ -126,6 +134,10 @@ class Engine {
   std::optional<double> clock_mhz() const;
   /// Unordered conflicting accesses found so far, one line each; empty without check_hazards.
   std::vector<std::string> hazards() const;
+  /// Writes the timeline so far in the trace event format of Chrome and Perfetto (replacing `path` at once):
+  /// a track for each stream and each host thread, a span for each launch, replay, copy and host range, with
+  /// the inference's number where it is known. Waits for the work. Error(misuse) without LoadOptions::trace.
+  TraceReport save_trace(const std::string& path) const;
   const std::shared_ptr<const runtime::Engine>& data() const;
 
  private:

@@ -6,6 +6,7 @@
 #include <headrace/runtime.h>
 
 #include "api/borrowed_buffer.h"
+#include "base/hooks.h"
 #include "plan/profiles.h"
 #include "runtime/engine.h"
 #include "runtime/io.h"
@@ -42,6 +43,7 @@ struct Context::State {
   std::vector<std::shared_ptr<api::BorrowedBuffer>> inputs, outputs;
   std::vector<const NamedView*> order;  ///< by input index
   ShapeMap shapes;
+  std::uint64_t inferences = 0;
 };
 
 const runtime::Prepared& Context::State::take(std::span<const NamedView> views) {
@@ -102,7 +104,9 @@ void Context::State::run(const runtime::Prepared& prepared, std::span<const Tens
                               to_string(results[i].dtype()), to_string(results[i].shape())));
     outputs[i]->point_to(results[i].data(), results[i].size_bytes());
   }
+  const hooks::Range infer("infer", ++inferences);
   context.enqueue(*stream, *done);
+  const hooks::Range wait("wait");
   done->wait();
 }
 

@@ -80,6 +80,7 @@ Engine Engine::load(const PlanFile& plan, const LoadOptions& options) {
                                        .threads = options.threads,
                                        .memory_budget_bytes = options.memory_budget_bytes,
                                        .check_hazards = options.check_hazards,
+                                       .trace = options.trace,
                                        .max_recordings = static_cast<std::size_t>(options.max_recordings),
                                        .foreign_plans = options.foreign_plans}));
 }

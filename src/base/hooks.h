@@ -9,6 +9,11 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+
+#include "base/sched.h"
 
 namespace headrace::hooks {
 
@@ -39,5 +44,58 @@ inline void acquire(const void* token) noexcept {
     observer->on_acquire(token);
   }
 }
+
+// Ranges of host work (acquire, submit, wait, a stage), for the tracer (device/tracer.h) and profilers.
+//
+//   hooks::Range range("submit", sequence);   // until the end of the scope
+//
+// Without an observer a range is one load and one branch. Contract of the observer as above; the one that was
+// set last hears.
+class RangeObserver {
+ public:
+  virtual ~RangeObserver() = default;
+  /// At the end of the range, on its thread.
+  virtual void on_range(std::string_view name, sched::Clock::time_point begin,
+                        std::uint64_t sequence) noexcept = 0;
+};
+
+namespace detail {
+inline std::atomic<RangeObserver*> range_observer{nullptr};
+inline thread_local std::uint64_t current_sequence = 0;
+}  // namespace detail
+
+/// Of the innermost range of this thread that has one: whose work it submits. 0 without an observer.
+inline std::uint64_t current_sequence() noexcept { return detail::current_sequence; }
+
+// Returns the former observer; null removes it.
+inline RangeObserver* set_range_observer(RangeObserver* observer) noexcept {
+  return detail::range_observer.exchange(observer, std::memory_order_acq_rel);
+}
+
+class Range {
+ public:
+  /// `name` is a literal. `sequence` counts inferences from 1; 0: it belongs to none.
+  explicit Range(std::string_view name, std::uint64_t sequence = 0) noexcept
+      : name_(name), sequence_(sequence), observer_(detail::range_observer.load(std::memory_order_acquire)) {
+    if (observer_) [[unlikely]] {
+      begin_ = sched::Clock::now();
+      if (sequence_ != 0) former_ = std::exchange(detail::current_sequence, sequence_);
+    }
+  }
+  ~Range() {
+    if (observer_) [[unlikely]] {
+      if (sequence_ != 0) detail::current_sequence = former_;
+      observer_->on_range(name_, begin_, sequence_);
+    }
+  }
+  Range(const Range&) = delete;
+  Range& operator=(const Range&) = delete;
+
+ private:
+  std::string_view name_;
+  std::uint64_t sequence_, former_ = 0;
+  RangeObserver* observer_;
+  sched::Clock::time_point begin_{};
+};
 
 }  // namespace headrace::hooks

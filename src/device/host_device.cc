@@ -94,7 +94,17 @@ class HostDevice final : public Device {
     return own.inline_execution ? host::make_inline_stream(own, std::move(rules))
                                 : host::make_worker_stream(own, std::move(rules));
   }
-  EventRef make_event(const EventOptions&) override { return std::make_shared<host::HostEvent>(); }
+  EventRef make_event(const EventOptions& options) override {
+    return std::make_shared<host::HostEvent>(options.timing);
+  }
+  std::optional<double> elapsed_us(Event& begin, Event& end) override {
+    const auto &first = host::state_of(begin), &last = host::state_of(end);
+    if (!first->timing() || !last->timing())
+      throw Error(ErrorCode::misuse, "elapsed_us: these events were not made with `timing`");
+    begin.wait();
+    end.wait();
+    return std::chrono::duration<double, std::micro>(last->completed_at() - first->completed_at()).count();
+  }
   bool can_record() const override { return recordings_; }
   bool unified_memory() const override { return !separate_; }
   MemoryStats memory() const override { return ledger_->stats(); }

@@ -16,6 +16,7 @@ std::uint64_t EventState::submit() {
 void EventState::complete(std::uint64_t generation, const PoisonRef& poison) {
   {
     sched::LockGuard lock(mutex_);
+    if (timing_) completed_at_ = sched::Clock::now();
     ahead_ |= std::uint64_t{1} << (generation - completed_ - 1);
     while (ahead_ & 1) {
       ahead_ >>= 1;
@@ -27,6 +28,11 @@ void EventState::complete(std::uint64_t generation, const PoisonRef& poison) {
     }
   }
   changed_.notify_all();
+}
+
+sched::Clock::time_point EventState::completed_at() const {
+  sched::LockGuard lock(mutex_);
+  return completed_at_;
 }
 
 std::uint64_t EventState::target() const {

@@ -3,7 +3,7 @@
 // Contract: `submit` numbers a record when it is submitted; `complete` says that the work before it is done.
 // A waiter waits for the number that was current when it called. Records may complete out of order (two
 // streams recording one event); a waiter then also waits for the earlier records. At most 64 records of one
-// event may be outstanding.
+// event may be outstanding. An event made with `timing` notes when its last record completed.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,10 @@ namespace headrace::host {
 
 class EventState {
  public:
+  explicit EventState(bool timing) : timing_(timing) {}
+  bool timing() const { return timing_; }
+  /// When the last record completed; there was one.
+  sched::Clock::time_point completed_at() const;
   std::uint64_t submit();
   void complete(std::uint64_t generation, const PoisonRef& poison);
   /// The current record's number; Error(misuse) when there is none.
@@ -36,12 +40,14 @@ class EventState {
   std::uint64_t ahead_ = 0;  ///< bit i: record completed_ + 1 + i is complete
   PoisonRef poison_;
   std::uint64_t poison_generation_ = 0;
+  bool timing_;
+  sched::Clock::time_point completed_at_{};
   std::shared_ptr<const bool> inside_;  ///< the recording of the last record, or null
 };
 
 class HostEvent final : public Event {
  public:
-  HostEvent() : state_(std::make_shared<EventState>()) {}
+  explicit HostEvent(bool timing) : state_(std::make_shared<EventState>(timing)) {}
   void wait() override;
   bool wait_for(std::chrono::nanoseconds timeout) override;
   bool ready() const override { return state_->ready(); }

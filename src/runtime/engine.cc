@@ -92,6 +92,7 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
   state.backend = backend;
   state.device = open_device(*backend, device, options.device.empty());
   state.device_name = device;
+  if (options.trace) state.device = state.tracer = make_tracer(state.device);
   if (options.check_hazards)
     state.device = make_hazard_checker(
         state.device, [log = state.hazards](const Hazard& hazard) { log->add(to_string(hazard)); });
@@ -144,6 +145,7 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Plan> plan, c
 
 const Plan& Engine::plan() const { return *state_->plan; }
 std::vector<std::string> Engine::hazards() const { return state_->hazards->lines(); }
+Tracer* Engine::tracer() const { return state_->tracer.get(); }
 Device& Engine::device() const { return *state_->device; }
 int Engine::threads() const { return state_->threads; }
 std::span<const IoInfo> Engine::inputs() const { return state_->inputs; }

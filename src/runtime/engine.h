@@ -17,6 +17,7 @@
 
 #include "backends/backend.h"
 #include "device/device.h"
+#include "device/tracer.h"
 #include "plan/plan.h"
 #include "runtime/layer_cost.h"
 
@@ -36,6 +37,7 @@ struct EngineOptions {
   int threads = 0;     ///< 0: all usable cores
   std::uint64_t memory_budget_bytes = UINT64_MAX;
   bool check_hazards = false;  ///< wraps the device in the hazard checker
+  bool trace = false;          ///< wraps the device in the tracer
   std::size_t kernel_cache_entries = 4096;
   /// Recordings (CUDA graphs) that one context keeps, of the shapes used last; 0: everything runs launch by
   /// launch. Shapes whose recording was given up are recorded again when they are prepared again.
@@ -54,6 +56,7 @@ class Engine {
   int threads() const;
   /// Hazards found so far, one line each; empty without check_hazards.
   std::vector<std::string> hazards() const;
+  Tracer* tracer() const;  ///< null without `trace`
   std::span<const IoInfo> inputs() const;
   std::span<const IoInfo> outputs() const;
   /// Checks dtype-free facts: names, ranks, profile ranges; Error(invalid_argument) naming input and range.

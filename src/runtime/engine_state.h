@@ -71,7 +71,8 @@ struct Engine::State {
   const Backend* backend = nullptr;
   const Backend* reference = nullptr;  ///< null when the backend's memory is no host memory
   DeviceRef device;
-  std::string device_name;  ///< "cuda:0"
+  std::shared_ptr<Tracer> tracer;  ///< null without EngineOptions::trace
+  std::string device_name;         ///< "cuda:0"
   std::shared_ptr<HazardLog> hazards = std::make_shared<HazardLog>();
   int threads = 1;
   std::uint64_t memory_budget_bytes = UINT64_MAX;

@@ -2,6 +2,8 @@
 #include "cli/cli_test.h"
 
 #include <cmath>
+#include <map>
+#include <set>
 
 namespace headrace::test {
 namespace {
@@ -178,6 +180,31 @@ TEST_F(Cli, TheDefaultDeviceIsSaidWithTheReason) {
   named.insert(named.end(), {"--device", "reference"});
   EXPECT_THAT(headrace(named).out, testing::Not(HasSubstr("by default")));
   EXPECT_EQ(json_of(named)["device"]["why"], "asked for by --device");
+}
+
+TEST_F(Cli, TraceShowsEachInference) {
+  const Json json = json_of({"bench", build_small(), "--iterations", "5", "--trace", path("t.json")});
+  EXPECT_EQ(json["tracing"], true);
+  EXPECT_GT(json["trace"]["compute_ms"], 0);
+  EXPECT_LE(json["trace"]["compute_ms"], json["trace"]["total_ms"]);
+  const Json trace = Json::parse(read_all(path("t.json")));
+  std::map<int, std::string> tracks;
+  std::set<std::string> seen;
+  std::set<int> inferences;
+  for (const Json& event : trace["traceEvents"]) {
+    if (event["ph"] == "M") {
+      if (event["name"] == "thread_name") tracks[event["tid"]] = event["args"]["name"];
+      continue;
+    }
+    ASSERT_EQ(event["ph"], "X");
+    EXPECT_GE(event["dur"], 0);
+    EXPECT_TRUE(tracks.contains(event["tid"]));
+    seen.insert(event["cat"]);
+    if (event["args"].contains("inference")) inferences.insert(event["args"]["inference"].get<int>());
+  }
+  EXPECT_EQ(json["trace"]["spans"].get<std::size_t>() + tracks.size() + 2, trace["traceEvents"].size());
+  EXPECT_TRUE(seen.contains("host") && seen.contains("compute"));
+  EXPECT_GE(inferences.size(), 5u);
 }
 
 TEST_F(Cli, BenchStopsAfterItsSeconds) {

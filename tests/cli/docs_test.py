@@ -83,8 +83,8 @@ def main() -> int:
         build = ["build", "m.onnx", "-o", "m.plan", "--profile", "*=1:2:4"]
         blocks = {name: documented(part) for name, part in parts.items()}
         check.same("build", blocks["build"][0], check.json_keys(*build))
-        check.same("run", blocks["run"][0], check.json_keys("run", "m.plan", "--seed", "1", "--output", "o"))
-        bench = ["bench", "m.plan", "--iterations", "2", "--rounds", "2", "--profile"]
+        check.same("run", blocks["run"][0], check.json_keys("run", "m.plan", "--seed", "1", "--output", "o", "--trace", "t"))
+        bench = ["bench", "m.plan", "--iterations", "2", "--rounds", "2", "--profile", "--trace", "t"]
         bench += ["--compare", "onnxruntime", "--onnx", "m.onnx"]
         check.same("bench", blocks["bench"][0] - CUDA_ONLY, check.json_keys(*bench))
         copy = ["bench", "copy", "--device", "cpu", "--size", "64K", "--repeats", "1"]
