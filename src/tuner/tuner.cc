@@ -62,6 +62,16 @@ class Tuner::Search {
     constants_.resize(problem.srcs.size());
   }
 
+  double time_one(const Choice& choice) {
+    std::vector<Item> items;
+    items.emplace_back(tactics_.front(), choice);
+    look_at(std::move(items));
+    const Item& item = items_.front();
+    if (!std::isfinite(item.us)) throw Error(ErrorCode::unsupported, why_[item.tactic]);
+    tuner_.cache_.put(key(item), item.us);
+    return item.us;
+  }
+
   Verdict run() {
     std::vector<Item> items;
     for (const Tactic* tactic : tactics_)
@@ -280,6 +290,12 @@ class Tuner::Search {
   std::map<std::string, std::shared_ptr<const PackedSet>> sets_;
   std::optional<Bench> bench_;
 };
+
+double Tuner::time(const Problem& problem, const Tactic& tactic, const Choice& choice,
+                   std::span<const Constant> constants) {
+  const Tactic* const only = &tactic;
+  return Search(*this, problem, {&only, 1}, constants, problem_text(problem, constants)).time_one(choice);
+}
 
 Verdict Tuner::choose(const Problem& problem, std::span<const Tactic* const> tactics,
                       std::span<const Constant> constants) {

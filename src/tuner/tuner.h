@@ -54,6 +54,9 @@ class Tuner {
   /// where the source is no constant. Throws what `poll` throws, and Error(device) when the device has died.
   Verdict choose(const Problem& problem, std::span<const Tactic* const> tactics,
                  std::span<const Constant> constants);
+  /// Microseconds of one way, where there is nothing to choose from. Throws what stands in its way.
+  double time(const Problem& problem, const Tactic& tactic, const Choice& choice,
+              std::span<const Constant> constants);
   std::size_t measured() const { return measured_; }  ///< candidates that the cache did not know
 
  private:

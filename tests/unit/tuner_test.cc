@@ -170,6 +170,19 @@ TEST_P(TunerTest, OneWayIsTakenUntimed) {
   EXPECT_EQ(a.made, 0);
 }
 
+TEST_P(TunerTest, TimesOneWayWhenAsked) {
+  Waits a("a", {"300"});
+  HostDeviceOptions host;
+  host.recordings = host.separate_memory = GetParam();
+  Tuner tuner(make_host_device(host), 1, cache_);
+  const std::vector<Constant> constants{nullptr, std::make_shared<HostTensor>(DType::f32, Shape{8})};
+  const double us = tuner.time(problem(), a, "200", constants);
+  EXPECT_GE(us, 200);
+  EXPECT_EQ(tuner.time(problem(), a, "200", constants), us);  // from the cache
+  EXPECT_EQ(a.made, 1);
+  EXPECT_THROW(tuner.time(problem(), a, "x", constants), Error);
+}
+
 TEST_P(TunerTest, WhereNothingWorksItSaysWhy) {
   Waits a("a", {"x", "big"});
   const Verdict verdict = choose({&a});
