@@ -17,7 +17,7 @@ namespace headrace::host {
 
 class EventState {
  public:
-  explicit EventState(bool timing) : timing_(timing) {}
+  explicit EventState(bool timing = false) : timing_(timing) {}
   bool timing() const { return timing_; }
   /// When the last record completed; there was one.
   sched::Clock::time_point completed_at() const;
