@@ -9,6 +9,7 @@
 
 #include "backends/cuda/codegen_tactic.h"
 #include "backends/cuda/nvrtc.h"
+#include "backends/cuda/stem.h"
 #include "ops/problem_line.h"
 
 namespace headrace::test {
@@ -103,6 +104,25 @@ TEST(CudaTactics, EveryCoreOperatorHasOne) {
 #endif
   EXPECT_EQ(asked.size(), std::variant_size_v<Op> - 1) << "all but Custom have lines in tests/ops";
   EXPECT_EQ(taken, asked);
+}
+
+TEST(CudaStem, WarpgroupsCompileForHopper) {
+  std::string why;
+  if (!cuda::nvrtc_found(&why)) GTEST_SKIP() << why;
+  int compiled = 0;
+  for (const ProblemLine& line : read_problem_lines(HEADRACE_SOURCE_DIR "/tests/ops/conv_stem_f16.txt")) {
+    SCOPED_TRACE(line.text);
+    if (cuda::refuse_stem(line.problem) || line.problem.dsts[0].elements() == 0) continue;
+    const cuda::Stem stem(line.problem);
+    for (const cuda::StemTile& tile : cuda::stem_tiles(stem, true)) {
+      if (!tile.warpgroups) continue;
+      const cuda::KernelSource kernel = cuda::stem_source(line.problem, stem, tile);
+      EXPECT_GT(cuda::compile_uncached(kernel.source, "stem", "sm_90a").size(), 0u);
+      ++compiled;
+      break;
+    }
+  }
+  EXPECT_GT(compiled, 10);
 }
 
 TEST(CudaNvrtc, AnErrorCarriesTheLog) {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <random>
 
@@ -127,6 +128,10 @@ HostTensor random_source(const TensorDesc& desc, const ProblemLine& line, std::u
     else
       tensor.set_int(i, integers(random));
   }
+  const double specials[] = {std::numeric_limits<double>::infinity(), std::nan(""), -1e6};
+  if (line.special && seed % 16 == 0)
+    for (std::int64_t i = 40, k = 0; i < tensor.elements(); i += 97, ++k)
+      tensor.set_double(i, specials[k % 3]);
   return tensor;
 }
 

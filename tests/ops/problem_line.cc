@@ -72,6 +72,8 @@ ProblemLine parse(const std::string& text) {
       destination = value;
     else if (key == "outputs" && value == "all")
       all_outputs = true;
+    else if (key == "special" && value == "yes")
+      line.special = true;
     else if (key == "tolerance")
       line.tolerance = std::stod(value);
     else if (key == "range") {

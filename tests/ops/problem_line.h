@@ -6,7 +6,8 @@
 // After the bar: `expect=NAME` some tactic whose id begins with NAME must take it; `dst=nhwc`, `dst=gap`
 // destinations; `outputs=all` also the
 // optional ones (Pool's indices, LayerNorm's statistics); `range=LOW:HIGH` of the random values (default
-// -1:1; of integers -4:4); `tolerance=X` relative to the output's scale.
+// -1:1; of integers -4:4); `tolerance=X` relative to the output's scale;
+// `special=yes`: source 0 has some elements that are infinite, NaN, or beyond f16.
 #pragma once
 
 #include <string>
@@ -23,6 +24,7 @@ struct ProblemLine {
   Problem problem;
   std::string expect;
   double low = -1, high = 1;
+  bool special = false;
   double tolerance = 0;  ///< 0: by dtype
 };
 

@@ -78,7 +78,8 @@ std::string current_arch() {
   int major = 0, minor = 0;
   check(d.cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device));
   check(d.cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device));
-  return "sm_" + std::to_string(10 * major + minor);
+  const int version = 10 * major + minor;
+  return "sm_" + std::to_string(version) + (version == 90 ? "a" : "");
 }
 
 FunctionRef load_kernel(const std::string& source, const std::string& name, unsigned shared_bytes) {

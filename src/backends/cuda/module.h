@@ -42,7 +42,7 @@ class Function {
 };
 using FunctionRef = std::shared_ptr<const Function>;
 
-/// "sm_90" of the current context's device.
+/// "sm_80" of the current context's device; "sm_90a" of Hopper, whose kernels may use what only it has.
 std::string current_arch();
 /// Compiled (or from a cache) and loaded into the current context. Error(device) when none is current.
 FunctionRef load_kernel(const std::string& source, const std::string& name, unsigned shared_bytes = 0);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -67,7 +68,8 @@ std::optional<Refusal> refuse_stem(const Problem& p) {
   }
   if (weights.shape[0] < 2 || weights.shape[0] % 2 != 0) return refuse("an odd number of output channels");
   if (weights.shape[3] > 15 || op->strides[1] > 16) return refuse("a kernel or stride above 15");
-  if (weights.layout == Layout::packed && weights.format != kStemFormat)
+  if (weights.layout == Layout::packed && weights.format != stem_format(false) &&
+      weights.format != stem_format(true))
     return refuse("weights packed as " + weights.format);
   for (std::size_t i = 2; i < p.srcs.size(); ++i)
     if (!is_float(p.srcs[i].dtype)) return refuse("an operand that is not floating-point");
@@ -80,13 +82,21 @@ std::optional<Refusal> refuse_stem(const Problem& p) {
   return std::nullopt;
 }
 
-std::vector<std::byte> pack_stem(const Stem& s, const HostTensor& weights) {
+const char* stem_format(bool warpgroups) { return warpgroups ? "stem.warpgroup" : "stem.warp"; }
+
+std::vector<std::byte> pack_stem(const Stem& s, bool warpgroups, const HostTensor& weights) {
   std::vector<std::byte> packed(static_cast<std::size_t>(s.weight_words()) * 4);
   const std::byte* from = weights.bytes().data();
   for (std::int64_t w = 0; w < s.weight_words(); ++w) {
-    const std::int64_t part = w % (2 * s.load), lane = w / (2 * s.load) % 32, rest = w / (64 * s.load),
-                       tile = rest % (s.tiles / s.load) * s.load + part / 2, t = lane % 4, column = lane / 4,
-                       word = rest / (s.tiles / s.load) * 8 + part % 2 * 4 + t;
+    std::int64_t lane, tile, word;
+    if (warpgroups) {
+      lane = w % 32, tile = w / 32 % s.tiles, word = w / (32 * s.tiles) * 4 + lane % 4;
+    } else {
+      const std::int64_t part = w % (2 * s.load), rest = w / (64 * s.load), sets = s.tiles / s.load;
+      lane = w / (2 * s.load) % 32, tile = rest % sets * s.load + part / 2;
+      word = rest / sets * 8 + part % 2 * 4 + lane % 4;
+    }
+    const std::int64_t column = lane / 4;
     const std::int64_t row = word / s.words, y = row / s.channels, c = row % s.channels;
     const std::int64_t map =
         tile / s.group * 8 * s.group + column / 2 * 2 * s.group + tile % s.group * 2 + column % 2;
@@ -101,25 +111,28 @@ std::vector<std::byte> pack_stem(const Stem& s, const HostTensor& weights) {
 }
 
 std::string to_string(const StemTile& tile, const Stem& s) {
-  return s.pooled ? fmt::format("pool h={} w={} m={}", tile.h, tile.w, tile.m)
-                  : fmt::format("h={} w={} m={} t={}", tile.h, tile.w, tile.m, tile.t);
+  const char* by = tile.warpgroups ? "wg " : "";
+  return s.pooled ? fmt::format("{}pool h={} w={} m={}", by, tile.h, tile.w, tile.m)
+                  : fmt::format("{}h={} w={} m={} t={}", by, tile.h, tile.w, tile.m, tile.t);
 }
 
 StemTile parse_stem_tile(const std::string& text, const Stem& s) {
+  const bool by = text.starts_with("wg ");
+  const char* rest = text.c_str() + (by ? 3 : 0);
   long long h = 0, w = 0, m = 0, t = 0;
-  if (text.empty()) return stem_tiles(s).front();
-  const bool fits = s.pooled ? std::sscanf(text.c_str(), "pool h=%lld w=%lld m=%lld", &h, &w, &m) == 3
-                             : std::sscanf(text.c_str(), "h=%lld w=%lld m=%lld t=%lld", &h, &w, &m, &t) == 4;
+  const bool fits = s.pooled ? std::sscanf(rest, "pool h=%lld w=%lld m=%lld", &h, &w, &m) == 3
+                             : std::sscanf(rest, "h=%lld w=%lld m=%lld t=%lld", &h, &w, &m, &t) == 4;
   if (s.pooled) t = w * (s.tiles / s.tiles_of_warp);
-  StemTile tile{h, w, m, t};
+  const StemTile tile{h, w, m, t, by};
   if (!fits || h < 1 || h > 1024 || w < 1 || w > 4096 || m < 1 || m > 4 || t < 1 || t > 32 ||
-      (s.pooled && (h % m != 0 || 16 * w < s.window[1])) || StemMemory(s, tile).bytes > kSharedBytes)
+      (s.pooled && ((!by && h % m != 0) || 16 * w < s.window[1])) || (by && t % 4 != 0) ||
+      (by && s.pooled && w % 4 != 0) || StemMemory(s, tile).bytes > kSharedBytes)
     throw Error(ErrorCode::invalid_plan, "cuda.stem has no choice '" + text + "' for this problem");
   return tile;
 }
 
 StemMemory::StemMemory(const Stem& s, const StemTile& tile) {
-  const std::int64_t columns = s.pooled ? 16 * tile.w : std::min(tile.w, s.out[1]);
+  columns = std::max<std::int64_t>(1, std::min(s.pooled ? 16 * tile.w : tile.w, s.out[1]));
   const std::int64_t lines_of_conv =
       s.pooled ? (tile.h - 1) * s.step[0] + s.window[0] : std::min(tile.h, s.out[0]);
   rows = (lines_of_conv - 1) * s.stride[0] + s.kernel[0];
@@ -127,62 +140,62 @@ StemMemory::StemMemory(const Stem& s, const StemTile& tile) {
   // Rows, and the copies, that a warp reads at once lie in different banks.
   row = s.words >= 4 ? 2 * quads : up_to(2 * quads, 32, s.words == 2 ? 16 : 8);
   copy = up_to(rows * s.channels * row, 32, s.words >= 4 ? 16 : s.words == 2 ? 8 : 4);
-  lines = s.pooled ? 2 * tile.m * columns * s.tiles * 4 : 0;
+  lines = s.pooled ? 2 * (tile.warpgroups ? 1 : tile.m) * columns * s.tiles * 4 : 0;
   bytes = 4 * (s.weight_words() + s.tiles * 8 + s.copies * copy + lines);
 }
 
-std::vector<StemTile> stem_tiles(const Stem& s) {
+std::vector<StemTile> stem_tiles(const Stem& s, bool warpgroups) {
   std::vector<StemTile> tiles;
-  const auto add = [&](StemTile tile) {
-    if (tile.t > 16 || StemMemory(s, tile).bytes > kSharedBytes) return;
-    tiles.push_back(tile);
+  const auto add = [&](StemTile tile, std::int64_t most_lines) {
+    const bool too_high = tile.h > 1 && tile.h >= 2 * most_lines;
+    if (too_high || tile.t > 16 || (tile.warpgroups && !warpgroups)) return;
+    if (StemMemory(s, tile).bytes <= kSharedBytes) tiles.push_back(tile);
   };
-  const std::int64_t groups = s.tiles / s.tiles_of_warp;
   if (s.pooled) {
-    const std::int64_t all = divide_up(s.out[1], 16);
-    std::vector<std::int64_t> widths;
-    for (const std::int64_t w : {all, std::int64_t{8}, std::int64_t{7}, std::int64_t{4}, std::int64_t{2}})
-      if (w <= all && w <= 10 && 16 * w >= s.window[1] &&
-          std::find(widths.begin(), widths.end(), w) == widths.end())
-        widths.push_back(w);
-    for (const std::int64_t w : widths)
-      for (const std::int64_t h : {14, 8, 7, 4, 2, 1})
-        for (const std::int64_t m : {1, 2})
-          if (h % m == 0 && (h == 1 || h < 2 * s.result[0]) && m * s.step[0] * s.tiles_of_warp <= 32)
-            add({h, w, m, w * groups});
-    if (tiles.empty()) tiles.push_back({1, 1, 1, groups});
+    const std::int64_t groups = s.tiles / s.tiles_of_warp, all = divide_up(s.out[1], 16);
+    for (const std::int64_t h : {14, 8, 7, 4, 2, 1}) {
+      for (const std::int64_t w : {4, 8, 12})
+        if (w < all + 4) add({h, w, 2, w * groups, true}, s.result[0]);
+      for (const std::int64_t w :
+           {all, std::min<std::int64_t>(all - 1, 7), std::min<std::int64_t>(all - 1, 4)})
+        if (w > 0 && 16 * w >= s.window[1] && s.step[0] * s.tiles_of_warp <= 32)
+          add({h, w, 1, w * groups, false}, s.result[0]);
+    }
+    if (tiles.empty()) tiles.push_back({1, 1, 1, groups, false});
   } else {
     const std::int64_t full = std::max<std::int64_t>(1, s.out[1]);
     std::vector<std::int64_t> widths{full};
     if (full > 64) widths.push_back(divide_up(full, 2));
-    for (const std::int64_t narrow : {128, 64, 32})
+    for (const std::int64_t narrow : {128, 32})
       if (narrow < full) widths.push_back(narrow);
     for (const std::int64_t w : widths)
       for (const std::int64_t h : {16, 8, 4, 2, 1})
-        for (const auto& [m, t] :
-             {std::pair<std::int64_t, std::int64_t>{4, 4}, {2, 8}, {2, 4}, {1, 8}, {1, 4}})
-          if ((h == 1 || h < 2 * s.out[0]) && (h * w >= 16 * m * t || (h == 1 && m == 1 && t == 4)) &&
-              h * w <= 16 * m * t * 32)
-            add({h, w, m, t});
-    if (tiles.empty()) tiles.push_back({1, std::min<std::int64_t>(full, 64), 1, 4});
+        for (const auto& [m, t, by] : {std::tuple<std::int64_t, std::int64_t, bool>{2, 4, true},
+                                       {2, 8, true},
+                                       {2, 12, true},
+                                       {2, 8, false},
+                                       {2, 4, false},
+                                       {1, 8, false},
+                                       {1, 4, false}})
+          if (h * w >= 16 * (by ? 1 : m) * t || (h == 1 && t == 4 && (by || m == 1)))
+            add({h, w, m, t, by}, s.out[0]);
+    if (tiles.empty()) tiles.push_back({1, std::min<std::int64_t>(full, 64), 1, 4, false});
   }
-  // By rule: two blocks at least for every processor, then the most pixels in half a processor's memory.
+  // By rule: two blocks at least for every processor, then what reads and computes least twice.
   const auto score = [&](const StemTile& tile) {
-    const std::int64_t columns = s.pooled ? 16 * tile.w : tile.w,
-                       lines = s.pooled ? tile.h * s.step[0] : tile.h,
-                       blocks = s.batch * divide_up(s.out[0], lines) * divide_up(s.out[1], columns),
-                       used = divide_up(s.out[0], lines) * divide_up(s.out[1], columns) * lines * columns,
-                       bytes = StemMemory(s, tile).bytes;
-    const double waste = static_cast<double>(used) / static_cast<double>(s.out[0] * s.out[1]);
-    const double fill = std::min(1.0, static_cast<double>(blocks) / (2 * kProcessors));
-    const double halo =
-        static_cast<double>(StemMemory(s, tile).rows) / static_cast<double>(lines * s.stride[0]);
-    return fill / (waste * (0.7 + 0.3 * halo) * (bytes > (110 << 10) ? 1.5 : 1)) *
-           (tile.m * (s.pooled ? 2 : 1) > 1 ? 1.0 : 0.9);
+    const StemMemory memory(s, tile);
+    const std::int64_t lines = s.pooled ? tile.h * s.step[0] : tile.h, down = divide_up(s.out[0], lines),
+                       along = divide_up(s.out[1], memory.columns);
+    const double blocks = static_cast<double>(s.batch * down * along);
+    const double waste =
+        static_cast<double>(down * lines * along * memory.columns) / static_cast<double>(s.out[0] * s.out[1]);
+    const double halo = static_cast<double>(memory.rows) / static_cast<double>(lines * s.stride[0]);
+    return std::min(1.0, blocks / (2 * kProcessors)) / (waste * (0.7 + 0.3 * halo)) *
+           (memory.bytes > (110 << 10) ? 0.6 : 1) * (tile.warpgroups ? 1.3 : 1);
   };
   std::stable_sort(tiles.begin(), tiles.end(),
                    [&](const StemTile& a, const StemTile& b) { return score(a) > score(b); });
-  tiles.resize(std::min<std::size_t>(tiles.size(), 12));
+  tiles.resize(std::min<std::size_t>(tiles.size(), 14));
   return tiles;
 }
 

@@ -40,31 +40,36 @@ struct Stem {
   std::int64_t copies = 0;         ///< of the strip: 2 for odd strides
   std::int64_t weight_words() const { return steps * tiles * 64; }
 };
-/// Why there is no such product for this problem, or nothing. `kFormat`: of packed weights.
+/// Why there is no such product for this problem, or nothing.
 std::optional<Refusal> refuse_stem(const Problem& problem);
-inline constexpr const char* kStemFormat = "stem";
-std::vector<std::byte> pack_stem(const Stem& stem, const HostTensor& weights);
+std::vector<std::byte> pack_stem(const Stem& stem, bool warpgroups, const HostTensor& weights);
 
-/// What a block does. Without a pool: h rows of w pixels, m times 16 pixels at once per warp, t warps. With
-/// one: h rows of the pool's result below each other, over w times 16 columns of the convolution, m rows of
-/// the pool at once; a warp has 16 columns.
+/// What a block does, by single warps or by warpgroups: four warps that share the weights (Hopper). Without a
+/// pool: h rows of w pixels by t warps, m times 16 pixels at once per warp. With one: h rows of the pool's
+/// result below each other, over w times 16 columns of the convolution; a warp has 16 columns and m rows of
+/// the pool at once. For warpgroups m is how many steps of the product are loaded while as many are
+/// multiplied.
 struct StemTile {
   std::int64_t h = 1, w = 1, m = 1, t = 1;
+  bool warpgroups = false;
 };
+/// Weights are packed for the one or the other.
+const char* stem_format(bool warpgroups);
 std::string to_string(const StemTile& tile, const Stem& stem);
 /// Error(invalid_plan) for what is none.
 StemTile parse_stem_tile(const std::string& text, const Stem& stem);
-/// Tiles worth trying, the best by rule first; never empty.
-std::vector<StemTile> stem_tiles(const Stem& stem);
+/// Tiles worth trying, the best by rule first; never empty. `warpgroups`: whether the GPU has them.
+std::vector<StemTile> stem_tiles(const Stem& stem, bool warpgroups);
 
 /// Places in a block's shared memory, in 32-bit words.
 struct StemMemory {
   StemMemory(const Stem& stem, const StemTile& tile);
-  std::int64_t rows = 0;   ///< of the image
-  std::int64_t quads = 0;  ///< of four elements that are loaded of a row
-  std::int64_t row = 0;    ///< words of a row of one channel
-  std::int64_t copy = 0;   ///< words of the strip
-  std::int64_t lines = 0;  ///< words of the lines between convolution and pool
+  std::int64_t columns = 0;  ///< of the convolution
+  std::int64_t rows = 0;     ///< of the image
+  std::int64_t quads = 0;    ///< of four elements that are loaded of a row
+  std::int64_t row = 0;      ///< words of a row of one channel
+  std::int64_t copy = 0;     ///< words of the strip
+  std::int64_t lines = 0;    ///< words of the lines between convolution and pool
   std::int64_t bytes = 0;
 };
 

@@ -1,4 +1,6 @@
 // The text of cuda.stem's kernel. What is where: stem.h.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "backends/cuda/codegen_expr.h"
@@ -24,7 +26,8 @@ KernelSource stem_source(const Problem& p, const Stem& s, const StemTile& tile) 
                                : one     ? s.result[1]
                                          : (16 * tile.w - s.window[1]) / s.step[1] + 1;
   const std::int64_t x_blocks = divide_up(s.result[1], columns), y_blocks = divide_up(s.result[0], height);
-  const std::int64_t threads = 32 * tile.t;
+  const std::int64_t threads = 32 * tile.t, unit = tile.warpgroups ? 4 : 1,
+                     rows = tile.warpgroups ? 1 : tile.m;
   const bool packed = weights.layout == Layout::packed;
 
   std::string constants;
@@ -52,15 +55,18 @@ KernelSource stem_source(const Problem& p, const Stem& s, const StemTile& tile) 
            {"QUADS", memory.quads},
            {"ROW", memory.row},
            {"COPY", memory.copy},
-           {"ITEMS", memory.rows * s.channels * memory.quads},
+           {"LINES", memory.rows * s.channels},
            {"THREADS", threads},
            {"TH", height},
            {"TW", width},
-           {"MT", tile.m},
-           {"WORK", divide_up(height * width, 16 * tile.m) * (s.tiles / s.tiles_of_warp)},
+           {"MT", rows},
+           {"CHUNK", tile.m},
+           {"WORK", divide_up(height * width, 16 * rows * unit) * (s.tiles / s.tiles_of_warp)},
+           {"UNIT", unit},
+           {"COLUMNS", memory.columns},
+           {"AT_ONCE", tile.warpgroups ? 1 : rows * s.step[0]},
            {"X_BLOCKS", x_blocks},
            {"Y_BLOCKS", y_blocks},
-           {"CONTIGUOUS", src.strides[3] == 1},
            {"PH", s.result[0]},
            {"PW", s.result[1]},
            {"STEP_H", s.step[0]},
@@ -71,7 +77,7 @@ KernelSource stem_source(const Problem& p, const Stem& s, const StemTile& tile) 
            {"COLUMN_TILES", tile.w},
            {"RESULT_COLUMNS", columns},
            {"CHUNKS", s.maps / (2 * s.group)},
-           {"LINE", 16 * tile.w * s.tiles * 4},
+           {"LINE", memory.columns * s.tiles * 4},
            {"SWIZZLE", s.group == 4 && s.tiles % 8 == 0}})
     constants += fmt::format("constexpr int {} = {};\n", name, value);
 
@@ -95,9 +101,13 @@ KernelSource stem_source(const Problem& p, const Stem& s, const StemTile& tile) 
   k.operands.push_back(p.srcs.size());
   // The convolution's result, which post operands broadcast against.
   const TensorDesc between = TensorDesc::dense(dst.dtype, {s.batch, s.maps, s.out[0], s.out[1]}, dst.layout);
-  const PostCode post = post_code(op.post, p.srcs, next, between, 2 * s.group,
+  const bool relu = op.post == std::vector<Post>{{PwOp::relu}};  // comes with the rounding
+  const PostCode post = post_code(relu ? std::vector<Post>{} : op.post, p.srcs, next, between, 2 * s.group,
                                   s.pooled ? "acc[group * GROUP + v / 2][p * 2 + v % 2]"
                                            : "acc[i][group * GROUP + v / 2][p * 2 + v % 2]");
+  const auto size = static_cast<std::int64_t>(size_bytes(src.dtype));
+  const bool whole = src.strides[3] == 1 && s.in[1] % 4 == 0 &&
+                     access_bytes(4, size, {src.strides[0], src.strides[1], src.strides[2]}) == 4 * size;
   const std::vector<Field> fields{
       {"ENTRY", kEntry},
       {"PARAMETERS", parameters},
@@ -110,8 +120,12 @@ KernelSource stem_source(const Problem& p, const Stem& s, const StemTile& tile) 
       {"CSTRIDE", number(src.strides[1])},
       {"YSTRIDE", number(src.strides[2])},
       {"XSTRIDE", number(src.strides[3])},
-      {"CHUNK", number(access_bytes(4, static_cast<std::int64_t>(size_bytes(src.dtype)),
-                                    {src.strides[0], src.strides[1], src.strides[2]}))},
+      {"STRIP",
+       whole ? fmt::format(
+                   "  const u32 special = is_aligned(src, {}) ? fill_strip<true>(strip, image, top, left, "
+                   "warp, lane)\n      : fill_strip<false>(strip, image, top, left, warp, lane);\n",
+                   4 * size)
+             : "  const u32 special = fill_strip<false>(strip, image, top, left, warp, lane);\n"},
       {"DST_CHUNK", number(access_bytes(2 * s.group, 2, {dst.strides[0], dst.strides[2], dst.strides[3]}))},
       {"UNROLL", number(s.steps <= 24 ? s.steps : 4)},
       {"POSITION",
@@ -124,6 +138,12 @@ KernelSource stem_source(const Problem& p, const Stem& s, const StemTile& tile) 
                            "    shared[w] = ((const uint4*)weights)[w];\n"
                          : "  for (int w = thread; w < STEPS * TILES * 64; w += THREADS)\n"
                            "    weight_words[w] = packed_weight(weights, w);\n"},
+      {"FENCE",
+       tile.warpgroups ? "  asm volatile(\"fence.proxy.async.shared::cta;\" ::: \"memory\");\n" : ""},
+      {"MINE", tile.warpgroups ? "tiles * 32" : "(tiles / LOAD * 32 + lane) * (2 * LOAD)"},
+      {"WARPGROUPS", tile.warpgroups ? "1" : "0"},
+      {"CONVERT", relu ? "convert_relu" : "convert"},
+      {"BLOCKS", tile.warpgroups ? ", " + number(std::max<std::int64_t>(1, 512 / threads)) : ""},
       {"BIAS", bias},
       {"LOADS", post.loads},
       {"CALL", post.call},
@@ -133,10 +153,13 @@ KernelSource stem_source(const Problem& p, const Stem& s, const StemTile& tile) 
       {"VALID", arguments.empty() ? "true" : "i1 < M && i3 >= 0 && i3 < OW"}};
   std::vector<Field> all = fields;
   all.push_back({"BODY", fill(s.pooled ? kStemPooled : kStemPlain, fields)});
-  k.source = std::string(kPrelude) + std::string(kTensorCore) + index_types(is_wide({&src, &dst, &between})) +
-             (op.post.empty() ? "" : print_post("post", op.post, dst.dtype)) + constants +
-             (packed ? "" : fill(kStemPacking, fields)) + fill(kStemProduct, fields) +
-             (s.pooled ? fill(kStemPoolFunctions, fields) : "") + fill(kStemEntry, all);
+  k.source =
+      std::string(kPrelude) + std::string(kTensorCore) + index_types(is_wide({&src, &dst, &between})) +
+      (op.post.empty() || relu ? "" : print_post("post", op.post, dst.dtype)) + constants +
+      (packed ? "" : fill(kStemPacking, fields)) + fill(kStemProduct, fields) +
+      (tile.warpgroups ? warpgroup_core(static_cast<int>(s.tiles_of_warp)) + std::string(kStemWarpgroup)
+                       : fill(kStemWarp, fields)) +
+      (s.pooled ? fill(kStemPoolFunctions, fields) : "") + fill(kStemEntry, all);
   k.geometry = linear_geometry(s.batch * x_blocks * y_blocks * threads, static_cast<unsigned>(threads));
   k.geometry.shared_bytes = static_cast<unsigned>(memory.bytes);
   return k;
