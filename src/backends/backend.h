@@ -4,6 +4,7 @@
 // refuses, with the reason as a value, or lists candidates; `make` turns a choice into an immutable Kernel.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -71,6 +72,10 @@ class Tactic {
                                      bool /*full*/) const {
     return {};
   }
+  /// Compiles what the candidates for this problem will need, where that takes seconds and `make` finds the
+  /// results later (on disk). A build calls it for problems that it will come to, from other threads; it may
+  /// return early when `stop` becomes true. What goes wrong is left for `make` to meet.
+  virtual void compile_ahead(const Problem&, const std::atomic<bool>& /*stop*/) const {}
   /// The library whose kernels these are, with its version ("cuDNN 91900"), where candidates and times depend
   /// on it; empty: headrace's own.
   virtual std::string library() const { return {}; }

@@ -88,6 +88,14 @@ void choose_tactic(Draft& draft, DraftStep& step, const Problem& problem,
                    std::span<const Constant> constants);
 /// Time in us of the fastest way to do the problem, with a tuner; infinity where there is none.
 double fastest_us(Draft& draft, const Problem& problem, std::span<const Constant> constants);
+/// A step for which tactic and choice are still to be chosen.
+struct Undecided {
+  std::size_t step = 0;
+  Problem problem;
+  std::vector<Constant> constants;
+};
+/// Chooses for all of them, in order; the tuner hears of all beforehand.
+void choose_tactics(Draft& draft, std::span<const Undecided> undecided);
 /// Problem of a step as the tensors lie now.
 Problem problem_of(const Draft& draft, const DraftStep& step, const Placement& placement);
 /// Placement of draft.plan.tensors at opt.

@@ -76,13 +76,9 @@ class Selector {
       if (v.producer != kNoNode && taken.insert(o.value).second) direct_[o.value] = o.name;
     }
     const std::vector<NodeId> nodes = graph_.nodes();
-    std::size_t done = 0;
-    for (NodeId n : nodes) {
-      add_node(graph_.node(n));
-      draft_.chosen = static_cast<double>(++done) / static_cast<double>(nodes.size());
-      if (draft_.progress) draft_.progress("tactics", draft_.chosen);
-    }
+    for (NodeId n : nodes) add_node(graph_.node(n));
     add_outputs();
+    choose_tactics(draft_, undecided_);
   }
 
  private:
@@ -155,9 +151,8 @@ class Selector {
                    .refused = {},
                    .tried = {},
                    .variants = {}};
-    const Constant none;
-    choose_tactic(draft_, step, make_problem(step.op, {std::move(src)}, {std::move(dst)}, draft_),
-                  {&none, 1});
+    undecided_.push_back(
+        {draft_.steps.size(), make_problem(step.op, {std::move(src)}, {std::move(dst)}, draft_), {nullptr}});
     draft_.steps.push_back(std::move(step));
   }
 
@@ -278,7 +273,7 @@ class Selector {
       step.inputs.push_back(tensor(node.inputs[i], srcs[i]));
       constants.push_back(draft_.constants[static_cast<std::size_t>(step.inputs.back())]);
     }
-    choose_tactic(draft_, step, problem(node, srcs, dsts), constants);
+    undecided_.push_back({draft_.steps.size(), problem(node, srcs, dsts), std::move(constants)});
     for (std::size_t i = 0; i < node.outputs.size(); ++i) {
       const ValueId o = node.outputs[i];
       const auto direct = direct_.find(o);
@@ -322,6 +317,7 @@ class Selector {
   std::vector<Layout> layouts_;             ///< by value: what its producer makes
   std::vector<std::int32_t> plain_, last_;  ///< by value: its tensor in that layout, -1: none
   std::map<ValueId, std::string> direct_;
+  std::vector<Undecided> undecided_;
 };
 
 }  // namespace

@@ -107,12 +107,34 @@ double fastest_us(Draft& draft, const Problem& problem, std::span<const Constant
   try {
     choose_tactic(draft, step, problem, constants);
     if (step.tried.empty()) return draft.tuner->time(problem, *step.tactic, step.choice, constants);
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    if (e.code() == ErrorCode::cancelled || e.code() == ErrorCode::device) throw;
     return INFINITY;
   }
   double best = INFINITY;
   for (const TimingRecord& record : step.tried) best = std::min(best, record.us);
   return best;
+}
+
+void choose_tactics(Draft& draft, std::span<const Undecided> undecided) {
+  if (draft.tuner) {
+    std::vector<tuner::Announced> announced;
+    for (const Undecided& u : undecided) {
+      if (!is_consistent(u.problem)) continue;
+      std::vector<const Tactic*> tactics;
+      for (const auto& tactic : draft.backend->tactics)
+        if (!refusal(*tactic, u.problem)) tactics.push_back(tactic.get());
+      std::string text = tuner::problem_text(u.problem, u.constants);
+      announced.push_back({u.problem, std::move(tactics), std::move(text)});
+    }
+    draft.tuner->announce(std::move(announced));
+  }
+  std::size_t done = 0;
+  for (const Undecided& u : undecided) {
+    choose_tactic(draft, draft.steps[u.step], u.problem, u.constants);
+    draft.chosen = static_cast<double>(++done) / static_cast<double>(undecided.size());
+    if (draft.progress) draft.progress("tactics", draft.chosen);
+  }
 }
 
 Problem problem_of(const Draft& draft, const DraftStep& step, const Placement& placement) {

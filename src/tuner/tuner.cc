@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -47,7 +48,10 @@ Tuner::Tuner(DeviceRef device, int threads, TimingCache& cache, const TunerOptio
   else
     options_.bench.cold_weights = false;
 }
-Tuner::~Tuner() = default;
+Tuner::~Tuner() {
+  stop_ = true;
+  for (sched::Thread& thread : compilers_) thread.join();
+}
 
 /// The search for one problem.
 class Tuner::Search {
@@ -297,15 +301,45 @@ double Tuner::time(const Problem& problem, const Tactic& tactic, const Choice& c
   return Search(*this, problem, {&only, 1}, constants, problem_text(problem, constants)).time_one(choice);
 }
 
-Verdict Tuner::choose(const Problem& problem, std::span<const Tactic* const> tactics,
-                      std::span<const Constant> constants) {
-  std::string text = problem_text(problem, constants);
+SearchKey Tuner::search_key(const std::string& text, std::span<const Tactic* const> tactics) const {
   SearchKey search{model_, text, options_.full ? "all" : "usual", threads_};
   for (const Tactic* tactic : tactics) {
     search.searched += fmt::format(" {}", tactic->id());
     if (const std::string library = tactic->library(); !library.empty())
       search.searched += fmt::format("({})", library);
   }
+  return search;
+}
+
+void Tuner::announce(std::vector<Announced> problems) {
+  if (!device_->can_record() || !compilers_.empty()) return;
+  std::set<std::string> seen;
+  std::erase_if(problems, [&](const Announced& a) {
+    return !seen.insert(a.text).second || cache_.winner(search_key(a.text, a.tactics));
+  });
+  announced_ = std::move(problems);
+  const int threads =
+      options_.make_threads > 0 ? options_.make_threads : std::min(kMakeThreads, usable_cores() - 1);
+  for (int t = 0; t < threads && static_cast<std::size_t>(t) < announced_.size(); ++t)
+    compilers_.emplace_back("compile ahead", [this] {
+      try {
+        const std::shared_ptr<void> inside = device_->enter();
+        for (std::size_t i; !stop_ && (i = next_announced_.fetch_add(1)) < announced_.size();)
+          for (const Tactic* tactic : announced_[i].tactics) {
+            try {
+              tactic->compile_ahead(announced_[i].problem, stop_);
+            } catch (const Error&) {  // the search will meet it again
+            }
+          }
+      } catch (const std::exception&) {  // then nothing is compiled ahead
+      }
+    });
+}
+
+Verdict Tuner::choose(const Problem& problem, std::span<const Tactic* const> tactics,
+                      std::span<const Constant> constants) {
+  std::string text = problem_text(problem, constants);
+  const SearchKey search = search_key(text, tactics);
   const auto tactic_of = [&](std::string_view id) -> const Tactic* {
     for (const Tactic* tactic : tactics)
       if (tactic->id() == id) return tactic;

@@ -9,6 +9,7 @@
 //   Verdict best = tuner.choose(problem, tactics, constants);
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <span>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "base/sched.h"
 #include "tuner/bench.h"
 #include "tuner/timing_cache.h"
 
@@ -46,6 +48,13 @@ struct Verdict {
   std::vector<std::pair<const Tactic*, std::string>> failed;  ///< where all of a tactic's choices failed: why
 };
 
+/// A question to come: as `choose` will be asked it, without the constants' values.
+struct Announced {
+  Problem problem;
+  std::vector<const Tactic*> tactics;
+  std::string text;  ///< problem_text()
+};
+
 class Tuner {
  public:
   Tuner(DeviceRef device, int threads, TimingCache& cache, const TunerOptions& options = {});
@@ -57,10 +66,14 @@ class Tuner {
   /// Microseconds of one way, where there is nothing to choose from. Throws what stands in its way.
   double time(const Problem& problem, const Tactic& tactic, const Choice& choice,
               std::span<const Constant> constants);
+  /// Problems that `choose` will be asked about, in this order: what is slow to compile for them is compiled
+  /// meanwhile by threads of the tuner's own (where kernels are timed by the device's clock). Once per tuner.
+  void announce(std::vector<Announced> problems);
   std::size_t measured() const { return measured_; }  ///< candidates that the cache did not know
 
  private:
   class Search;
+  SearchKey search_key(const std::string& text, std::span<const Tactic* const> tactics) const;
   DeviceRef device_;
   std::unique_ptr<Stream> stream_;
   Fillings fillings_;
@@ -69,6 +82,10 @@ class Tuner {
   TimingCache& cache_;
   TunerOptions options_;
   std::size_t measured_ = 0;
+  std::vector<Announced> announced_;
+  std::atomic<std::size_t> next_announced_{0};
+  std::atomic<bool> stop_{false};
+  std::vector<sched::Thread> compilers_;
 };
 
 }  // namespace headrace::tuner

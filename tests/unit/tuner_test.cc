@@ -203,6 +203,47 @@ TEST_P(TunerTest, CanBeStoppedBetweenCandidates) {
   EXPECT_EQ(cache_.size(), 0u);
 }
 
+// Announced problems are compiled ahead once each, but for those that the cache knows.
+TEST_P(TunerTest, CompilesAheadWhatIsAnnounced) {
+  class Slow final : public Tactic {
+   public:
+    std::string_view id() const override { return "slow"; }
+    std::optional<Refusal> refuses(const Problem&) const override { return std::nullopt; }
+    std::vector<Choice> candidates(const Problem&) const override { return {"10", "20"}; }
+    std::unique_ptr<Kernel> make(const Problem&, const Choice& choice) const override {
+      return std::make_unique<Wait>(std::stoi(choice), 0);
+    }
+    void compile_ahead(const Problem& p, const std::atomic<bool>&) const override {
+      ++compiled;
+      if (p.srcs[0].shape[0] == 5) throw Error(ErrorCode::unsupported, "met again later");
+    }
+    mutable std::atomic<int> compiled{0};
+  } slow;
+  std::vector<Announced> announced;
+  std::vector<Problem> problems;
+  const std::vector<Constant> constants(2);
+  for (const std::int64_t rows : {3, 4, 5, 3}) {
+    Problem p = problem();
+    p.srcs[0] = p.dsts[0] = TensorDesc::dense(DType::f32, {rows, 8});
+    announced.push_back({p, {&slow}, problem_text(p, constants)});
+    problems.push_back(std::move(p));
+  }
+  HostDeviceOptions host;
+  host.recordings = host.separate_memory = GetParam();
+  TunerOptions options;
+  options.make_threads = 2;
+  const Tactic* const tactic = &slow;
+  {
+    Tuner tuner(make_host_device(host), 1, cache_, options);
+    tuner.choose(problems[1], {&tactic, 1}, constants);
+    tuner.announce(announced);
+    for (int i = 0; GetParam() && slow.compiled < 2 && i < 5000; ++i)
+      sched::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_EQ(tuner.choose(problems[0], {&tactic, 1}, constants).choice, "10");
+  }
+  EXPECT_EQ(slow.compiled, GetParam() ? 2 : 0);
+}
+
 TEST(MakeAhead, GivesAllInOrderAndMakesEachOnce) {
   for (const int threads : {0, 1, 4}) {
     std::vector<std::atomic<int>> made(50);

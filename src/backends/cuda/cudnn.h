@@ -127,7 +127,7 @@ class HandlePool {
   };
 
  public:
-  static constexpr std::size_t kMost = 10;
+  static constexpr std::size_t kMost = 20;
   /// Sees to it that launches have a handle; to be called before the first.
   void prepare_launches();
 

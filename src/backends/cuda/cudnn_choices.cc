@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kWorkspaceCap = std::size_t{256} << 20;    ///< never more
 constexpr std::size_t kModestWorkspace = std::size_t{32} << 20;  ///< the rule's choice takes less if it can
-constexpr std::size_t kFirstCompiled = 5;  ///< configurations that cost seconds of compilation each
+constexpr std::size_t kFirstCompiled = 3;  ///< configurations that cost seconds of compilation each
 
 /// Settings that win often, for engines with exactly these knobs: heuristics leave many of them out.
 struct Seeds {
@@ -60,7 +60,7 @@ const std::vector<Seeds>& seeds() {
 }
 
 /// The same for engines compiled at run time, whose one useful knob numbers their kernels; by engine of the
-/// pattern for any epilogue. Those beyond the first two are tried where the first came near the best.
+/// pattern for any epilogue. Those beyond the first are tried where that came near the best.
 struct CompiledSeeds {
   std::int64_t engine;
   std::vector<std::int64_t> kernels;
@@ -251,7 +251,7 @@ std::vector<ConvChoice> conv_choices(const Problem& problem, const CudnnTarget& 
     if (name == 'g') {
       std::vector<EngineConfig> first;
       for (const CompiledSeeds& s : compiled_seeds())
-        for (std::size_t i = 0; i < 2; ++i) add_unique(first, compiled_config(s.engine, s.kernels[i]));
+        add_unique(first, compiled_config(s.engine, s.kernels.front()));
       configs.insert(
           configs.begin() + std::min<std::ptrdiff_t>(1, static_cast<std::ptrdiff_t>(configs.size())),
           first.begin(), first.end());

@@ -71,6 +71,7 @@ std::optional<Refusal> refuse_conv(const Problem& problem);
 std::vector<Choice> conv_candidates(const Problem& problem, std::string_view tactic);
 Choice conv_by_rule(const Problem& problem, std::string_view tactic);
 std::vector<Choice> refine_conv(const Problem& problem, std::span<const TriedChoice> tried, bool full);
+void compile_conv_ahead(const Problem& problem, const std::atomic<bool>& stop);
 std::optional<Packed> pack_conv(const Problem& problem, const Choice& choice, std::size_t index,
                                 const HostTensor& data);
 std::size_t packed_conv_bytes(const Problem& problem, std::size_t index);
@@ -85,6 +86,9 @@ class CudnnConvTactic : public Tactic {
   Choice by_rule(const Problem& p) const override { return conv_by_rule(p, id()); }
   std::vector<Choice> refine(const Problem& p, std::span<const TriedChoice> tried, bool full) const override {
     return refine_conv(p, tried, full);
+  }
+  void compile_ahead(const Problem& p, const std::atomic<bool>& stop) const override {
+    compile_conv_ahead(p, stop);
   }
   std::string library() const override;
   /// By the form, which decides the bias's dtype.

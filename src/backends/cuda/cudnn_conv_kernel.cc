@@ -233,6 +233,20 @@ std::vector<Choice> refine_conv(const Problem& p, std::span<const TriedChoice> t
   return result;
 }
 
+void compile_conv_ahead(const Problem& p, const std::atomic<bool>& stop) {
+  if (p.dsts[0].elements() == 0 || !DiskCache::shared().usable()) return;
+  const Maker maker;
+  for (const ConvChoice& choice : conv_choices(p, maker.target)) {
+    if (choice.form != 'g') continue;  // alone its engines are compiled at run time
+    if (stop) return;
+    try {
+      if (auto lowered = lower_conv(p, choice.form))
+        make_plan(std::move(lowered->graph), maker.target, choice.config, &DiskCache::shared());
+    } catch (const Error&) {  // whoever wants this one will say so
+    }
+  }
+}
+
 std::string CudnnConvTactic::library() const { return fmt::format("cuDNN {}", cudnn().cudnnGetVersion()); }
 
 std::optional<Packed> pack_conv(const Problem& p, const Choice& text, std::size_t index,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <set>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -12,6 +13,8 @@
 
 #include "backends/cuda/driver.h"
 #include "backends/cuda/module.h"
+#include "base/hash.h"
+#include "base/sched.h"
 
 namespace headrace::cuda {
 namespace {
@@ -370,12 +373,52 @@ std::optional<Descriptor> plan_from_json(const CudnnTarget& target, std::string_
   return plan;
 }
 
+namespace {
+
+/// Of several threads that want the same plan one makes it; the others wait, and find it in the cache.
+class OneAtATime {
+ public:
+  explicit OneAtATime(const std::string& key) : key_(hash128(std::string_view(key))) {
+    sched::UniqueLock lock(mutex());
+    done().wait(lock, [&] { return !busy().contains(key_); });
+    busy().insert(key_);
+  }
+  ~OneAtATime() {
+    {
+      sched::LockGuard lock(mutex());
+      busy().erase(key_);
+    }
+    done().notify_all();
+  }
+  OneAtATime(const OneAtATime&) = delete;
+  OneAtATime& operator=(const OneAtATime&) = delete;
+
+ private:
+  static sched::Mutex& mutex() {
+    static sched::Mutex m{"cudnn.plans"};
+    return m;
+  }
+  static sched::CondVar& done() {
+    static sched::CondVar c{"cudnn.plan_made"};
+    return c;
+  }
+  static std::set<Hash128>& busy() {
+    static std::set<Hash128> keys;
+    return keys;
+  }
+  Hash128 key_;
+};
+
+}  // namespace
+
 std::shared_ptr<const CudnnPlan> make_plan(OpGraph graph, const CudnnTarget& target,
                                            const EngineConfig& config, const DiskCache* cache) {
   std::string key;
+  std::optional<OneAtATime> turn;
   if (cache) {
     key = fmt::format("cuDNN {}\n{}\n{}\n{}", cudnn().cudnnGetVersion(), device_text(target),
                       to_string(config), graph.text());
+    turn.emplace(key);
     if (const auto found = cache->find(key, "cudnn"))
       if (auto plan = plan_from_json(target, {reinterpret_cast<const char*>(found->data()), found->size()}))
         return std::make_shared<const CudnnPlan>(std::move(graph), std::move(*plan));
