@@ -9,9 +9,16 @@
 namespace headrace::cuda {
 namespace {
 
-struct Locals {
+/// One thing of one context. Making it may take long (a library is loaded), so each has a lock of its own:
+/// who wants another thing need not wait.
+struct Local {
   sched::Mutex mutex{"cuda.context_local"};
-  std::map<std::pair<CUcontext, std::type_index>, std::shared_ptr<void>> all;
+  std::shared_ptr<void> value;
+};
+
+struct Locals {
+  sched::Mutex mutex{"cuda.context_locals"};
+  std::map<std::pair<CUcontext, std::type_index>, std::shared_ptr<Local>> all;
 };
 /// Never destroyed: at the process's end the driver may be gone before statics are.
 Locals& locals() {
@@ -26,14 +33,20 @@ std::shared_ptr<void> context_local(std::type_index type,
   CUcontext context = nullptr;
   check(driver().cuCtxGetCurrent(&context));
   Locals& l = locals();
-  sched::LockGuard lock(l.mutex);
-  std::shared_ptr<void>& entry = l.all[{context, type}];
-  if (!entry) entry = make();
-  return entry;
+  std::shared_ptr<Local> local;
+  {
+    sched::LockGuard lock(l.mutex);
+    std::shared_ptr<Local>& entry = l.all[{context, type}];
+    if (!entry) entry = std::make_shared<Local>();
+    local = entry;
+  }
+  sched::LockGuard lock(local->mutex);
+  if (!local->value) local->value = make();
+  return local->value;
 }
 
 void release_context_locals(CUcontext context) noexcept {
-  std::vector<std::shared_ptr<void>> dropped;  // destroyed outside the lock
+  std::vector<std::shared_ptr<Local>> dropped;  // destroyed outside the lock
   Locals& l = locals();
   sched::LockGuard lock(l.mutex);
   for (auto it = l.all.begin(); it != l.all.end();) {
