@@ -125,14 +125,17 @@ Roofline measure_roofline(const Engine& engine) {
     result.bytes_per_s = 2e6 * static_cast<double>(kBytes) / us;
     result.bytes_how = "copy of 1 GiB inside the device, bytes read and written";
   }
-  const std::int64_t n = device.unified_memory() ? 1024 : 8192;
-  for (const DType dtype : {DType::f32, DType::f16}) {
-    const auto t = time_problem(backend, device, *stream, product(dtype, n, threads));
-    if (!t) continue;
-    const auto extent = static_cast<double>(n);
-    result.arithmetic.push_back(
-        {dtype, 2e6 * extent * extent * extent / t->first, fmt::format("{} of {} x {}", t->second, n, n)});
-  }
+  constexpr double kLongUs = 5000;
+  for (const DType dtype : {DType::f32, DType::f16})
+    for (std::int64_t n = device.unified_memory() ? 256 : 8192;; n *= 2) {
+      const auto t = time_problem(backend, device, *stream, product(dtype, n, threads));
+      if (!t) break;
+      if (device.unified_memory() && n < 1024 && t->first < kLongUs) continue;  // too small to be fast
+      const auto extent = static_cast<double>(n);
+      result.arithmetic.push_back(
+          {dtype, 2e6 * extent * extent * extent / t->first, fmt::format("{} of {} x {}", t->second, n, n)});
+      break;
+    }
   return result;
 }
 
