@@ -2,7 +2,7 @@
 # Everything that is checked on a GPU, in one call: `./dev gpu-test`, or this script beside built programs.
 #
 #   tests/gpu/run.sh [--bin build/release] [--models .deps/models] [--ocr .deps/ocr] [--out FOLDER] [--parts LIST]
-#                    [--networks LIST] [--shards N]
+#                    [--networks LIST] [--shards N] [--limit SECONDS]
 #
 # Parts, in this order (a comma between; all by default):
 #   device     streams, events, pools, recordings, a dying device; engines: recorded = launched bit by bit, contexts at
@@ -11,15 +11,15 @@
 #   models     networks in fp32 and fp16 against the CPU, recorded = launched, hazard checker (tests/gpu/models.py)
 #   sanitizer  compute-sanitizer memcheck, racecheck, initcheck, synccheck over one line of tests/ops in N (--shards, 12
 #              by default; 1: all, which takes an hour) and over one inference of a small network
-# One line each: passed or FAILED, seconds, what was counted. Logs go to --out. Exit code: how many parts failed; 99 where
+# One line each: passed or FAILED (exit code 124: not done in --limit, half an hour by default), seconds, counts. Logs go to --out. Exit code: how many parts failed; 99 where
 # there is no GPU.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bin=$root/build/release models=$root/.deps/models ocr=$root/.deps/ocr out='' parts=device,ops,models,sanitizer
-networks='' shards=12
+networks='' shards=12 limit=1800
 while [ $# -gt 0 ]; do
   case $1 in
-    --bin | --models | --ocr | --out | --parts | --networks | --shards)
+    --bin | --models | --ocr | --out | --parts | --networks | --shards | --limit)
       [ $# -ge 2 ] || { echo "$1 needs a value" >&2; exit 98; }
       printf -v "${1#--}" %s "$2"; shift 2 ;;
     *) echo "unknown argument '$1'; the head of this file explains them" >&2; exit 98 ;;
@@ -36,7 +36,7 @@ failed=0
 # part NAME COMMAND...: runs it with its output in a log, and tells in one line how it went.
 part() {
   local name=$1 begin=$SECONDS code; shift
-  "$@" >"$out/$name.log" 2>&1; code=$?
+  timeout "$limit" "$@" >"$out/$name.log" 2>&1; code=$?
   grep -q '^\[  PASSED  \] 0 tests' "$out/$name.log" && [ $code = 0 ] && code=97  # all were skipped
   local counts; counts=$(grep -aE '^\[  (PASSED|SKIPPED) +\]|^\[  FAILED  \] [0-9]+ test|^models:|ERROR SUMMARY|RACECHECK SUMMARY' "$out/$name.log" |
     sed -E 's/^\[ +| +\]//g; s/=+ //' | sort -u | head -4 | paste -sd';')
