@@ -2,24 +2,24 @@
 # Everything that is checked on a GPU, in one call: `./dev gpu-test`, or this script beside built programs.
 #
 #   tests/gpu/run.sh [--bin build/release] [--models .deps/models] [--ocr .deps/ocr] [--out FOLDER] [--parts LIST]
-#                    [--networks LIST] [--shards N] [--limit SECONDS]
+#                    [--networks LIST] [--tools LIST] [--shards N] [--limit SECONDS]
 #
 # Parts, in this order (a comma between; all by default):
 #   device     streams, events, pools, recordings, a dying device; engines: recorded = launched bit by bit, contexts at
 #              once on their own streams, hazards, 1,000 loads with flat memory, out of memory, foreign plan, dead device
 #   ops        every line of tests/ops on every CUDA tactic, against the reference
 #   models     networks in fp32 and fp16 against the CPU, recorded = launched, hazard checker (tests/gpu/models.py)
-#   sanitizer  compute-sanitizer memcheck, racecheck, initcheck, synccheck over one line of tests/ops in N (--shards, 12
-#              by default; 1: all, which takes an hour) and over one inference of a small network
-# One line each: passed or FAILED (exit code 124: not done in --limit, half an hour by default), seconds, counts. Logs go to --out. Exit code: how many parts failed; 99 where
-# there is no GPU.
+#   sanitizer  compute-sanitizer memcheck, racecheck, initcheck, synccheck (--tools) over one line of tests/ops in N
+#              (--shards, 12 by default; 1: all) and over one inference of a small network
+# One line each: passed or FAILED, seconds, counts; exit code 124 of a part: not done within --limit (half an hour by
+# default). Logs go to --out. Exit code: how many parts failed; 99 where there is no GPU.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bin=$root/build/release models=$root/.deps/models ocr=$root/.deps/ocr out='' parts=device,ops,models,sanitizer
-networks='' shards=12 limit=1800
+networks='' tools=memcheck,racecheck,initcheck,synccheck shards=12 limit=1800
 while [ $# -gt 0 ]; do
   case $1 in
-    --bin | --models | --ocr | --out | --parts | --networks | --shards | --limit)
+    --bin | --models | --ocr | --out | --parts | --networks | --shards | --limit | --tools)
       [ $# -ge 2 ] || { echo "$1 needs a value" >&2; exit 98; }
       printf -v "${1#--}" %s "$2"; shift 2 ;;
     *) echo "unknown argument '$1'; the head of this file explains them" >&2; exit 98 ;;
@@ -58,7 +58,7 @@ sanitize() {
   local work=$out/sanitizer; mkdir -p "$work"
   "$cli" build "$models/mobilenet_v2.onnx" -o "$work/net.plan" --device cuda:0 --opt-level 0 --precision fp16 \
     --profile '*=1:1:1' >"$work/build.log" 2>&1 || { echo "FAILED  sanitizer: no plan; log: $work/build.log"; failed=$((failed + 1)); return; }
-  for tool in memcheck racecheck initcheck synccheck; do
+  for tool in ${tools//,/ }; do
     local check=(compute-sanitizer --tool "$tool" --error-exitcode 42 --print-limit 20 --launch-timeout 120)
     part "$tool-network" "${check[@]}" "$cli" run "$work/net.plan" --seed 1 --recordings 0
     GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$((index % shards)) part "$tool-ops" "${check[@]}" \
