@@ -2,8 +2,9 @@
 
     python tests/gpu/models.py --cli build/release/headrace --models .deps/models [--ocr .deps/ocr] [names...]
 
-For each network and precision: a plan for the GPU (opt level 0) and one for the CPU, one seeded inference each. Errors are
-told over the output's scale. Prints one line per network and precision; the exit code is 1 when any of them fails.
+For each network and precision: a plan for the GPU (opt level 0) and one for the CPU, one seeded inference each. Told and
+bounded are, over all outputs, the largest root mean square of the error over that of the output, and the largest error over
+the output's scale. Prints one line per network and precision; the exit code is 1 when any of them fails.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-# name: file, arguments of build, arguments of run, tolerances
+# name: file, arguments of build, arguments of run
 NETWORKS: dict[str, tuple[str, list[str], list[str]]] = {
     "resnet18": ("resnet18.onnx", ["--profile", "*=1:4:8"], ["--batch", "3"]),
     "resnet50": ("resnet50.onnx", ["--profile", "*=1:4:8"], ["--batch", "3"]),
@@ -29,7 +30,8 @@ NETWORKS: dict[str, tuple[str, list[str], list[str]]] = {
     "ocr_cls": ("ch_ppocr_mobile_v2.0_cls_infer.onnx", [], ["--shapes", "x=6x3x48x192"]),
     "ocr_rec": ("ch_PP-OCRv4_rec_infer.onnx", [], ["--shapes", "x=2x3x48x320"]),
 }
-TOLERANCE = {"fp32": 2e-3, "fp16": 4e-2}
+# Of the root mean square, and of single elements: the networks' weights are random and up to 70 layers round to f16.
+TOLERANCE = {"fp32": (1e-4, 1e-3), "fp16": (2e-2, 1e-1)}
 
 
 class Runner:
@@ -50,14 +52,20 @@ class Runner:
         return [np.load(f) for f in sorted(target.glob("*.npy"))]
 
 
-def relative(have: list[np.ndarray], want: list[np.ndarray]) -> float:
+def errors(have: list[np.ndarray], want: list[np.ndarray]) -> tuple[float, float]:
     if [a.shape for a in have] != [b.shape for b in want]:
-        return float("inf")
-    worst = 0.0
+        return float("inf"), float("inf")
+    worst_rms = worst = 0.0
     for a, b in zip(have, want):
+        if a.size == 0:
+            continue
         a, b = a.astype(np.float64), b.astype(np.float64)
-        worst = max(worst, float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-6))) if a.size else worst
-    return worst if worst == worst else float("inf")
+        rms = float(np.sqrt(np.mean((a - b) ** 2) / max(np.mean(b**2), 1e-12)))
+        largest = float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-6))
+        if not np.isfinite(rms + largest):
+            return float("inf"), float("inf")
+        worst_rms, worst = max(worst_rms, rms), max(worst, largest)
+    return worst_rms, worst
 
 
 def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
@@ -75,12 +83,12 @@ def check(runner: Runner, model: Path, build: list[str], run: list[str]) -> list
         recorded = runner.outputs("gpu.plan", run)
         launched = runner.outputs("gpu.plan", run, "--recordings", "0")
         checked = runner.outputs("gpu.plan", run, "--check-hazards")  # a hazard is exit code 12
-        error = relative(recorded, want)
+        rms, largest = errors(recorded, want)
         wrong = [text for bad, text in (
-            (error > tolerance, f"error above {tolerance:g}"),
+            (rms > tolerance[0] or largest > tolerance[1], f"above {tolerance[0]:g}, {tolerance[1]:g}"),
             (not same(recorded, launched), "recorded is not launched"),
             (not same(recorded, checked), "other bits under the hazard checker")) if bad]  # fmt: skip
-        print(f"  {model.stem:<32} {precision}  error {error:.2e}  {time.monotonic() - begin:5.1f} s  "
+        print(f"  {model.stem:<32} {precision}  rms {rms:.1e}  largest {largest:.1e}  {time.monotonic() - begin:5.1f} s  "
               f"{'; '.join(wrong) if wrong else 'ok'}", flush=True)  # fmt: skip
         problems += wrong
     return problems
