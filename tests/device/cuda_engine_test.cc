@@ -18,12 +18,12 @@ namespace {
 
 using namespace test;
 
-std::shared_ptr<const Plan> make_plan(bool f16 = false) {
+std::shared_ptr<const Plan> make_plan(bool f16 = false, std::int64_t max = 64) {
   compiler::Options options;
   options.device = "cuda:0";
   options.opt_level = 0;
   options.f16 = f16;
-  options.profiles = {{{"*", {1}, {4}, {64}}}};
+  options.profiles = {{{"*", {1}, {4}, {max}}}};
   return std::make_shared<const Plan>(compiler::compile(small_graph(), api::registry(), options));
 }
 
@@ -166,20 +166,26 @@ TEST_F(GpuEngine, AThousandLoadsLeaveNothingBehind) {
 }
 
 TEST_F(GpuEngine, OutOfMemorySaysSoAndLeavesTheEngineUsable) {
-  const auto engine = load(make_plan());
+  constexpr std::int64_t kBatch = 2'000'000;  // more than 1 GB of activations
+  const auto engine = load(make_plan(false, kBatch));
+  runtime::Context context(engine);
+  static_cast<void>(run_context(context, inputs_of(2, 1)));
   std::string message;
   {
-    std::vector<BufferRef> hoard;  // all that there is
-    for (std::size_t piece = std::size_t{1} << 34; piece >= (1 << 16); piece /= 2) try {
+    std::vector<BufferRef> hoard;  // leaves less than 256 MB
+    for (std::size_t piece = std::size_t{1} << 34; piece >= (std::size_t{1} << 28); piece /= 2) try {
         for (;;) hoard.push_back(device->allocate(piece, MemoryKind::device, MemoryUse::io));
       } catch (const Error& e) {
         ASSERT_EQ(e.code(), ErrorCode::out_of_memory) << e.what();
       }
-    runtime::Context context(engine);
-    EXPECT_EQ(code_of([&] { run_context(context, inputs_of(64, 1)); }, &message), ErrorCode::out_of_memory);
-    EXPECT_NE(message.find("device memory"), std::string::npos) << message;
+    EXPECT_EQ(code_of(
+                  [&] {
+                    context.prepare({{"x", {kBatch, 2, 4, 4}}, {"i", {3}}});
+                  },
+                  &message),
+              ErrorCode::out_of_memory);
+    EXPECT_NE(message.find("bytes of device memory for activations"), std::string::npos) << message;
   }
-  runtime::Context context(engine);
   EXPECT_EQ(run_context(context, inputs_of(64, 1)).size(), 2u);
   EXPECT_EQ(code_of([&] { load(make_plan(), {.memory_budget_bytes = 100}); }), ErrorCode::out_of_memory);
 }
