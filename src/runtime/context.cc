@@ -78,15 +78,16 @@ bool Context::State::matches(const Entry& entry, const ShapeMap& shapes, const H
 const Prepared& Context::prepare(const ShapeMap& shapes, const HostValueMap& host_values) {
   Busy busy(state_->busy);
   State& s = *state_;
-  for (auto it = s.entries.begin(); it != s.entries.end(); ++it)
-    if (s.matches(*it, shapes, host_values)) {
-      if (it != s.entries.begin()) s.entries.splice(s.entries.begin(), s.entries, it);
-      s.activate(s.entries.front());
-      return *s.entries.front().prepared;
-    }
   s.current = nullptr;
   const std::uint64_t generation = s.generation;
-  s.make_entry(shapes, host_values);
+  const auto known = std::find_if(s.entries.begin(), s.entries.end(),
+                                  [&](const Entry& e) { return s.matches(e, shapes, host_values); });
+  if (known != s.entries.end()) {
+    if (known != s.entries.begin()) s.entries.splice(s.entries.begin(), s.entries, known);
+    s.fit(*known);  // its memory is gone when larger shapes found no room
+  } else {
+    s.make_entry(shapes, host_values);
+  }
   // Where memory has moved, the other keys are made ready here and now, not when their turn comes.
   for (auto it = s.entries.rbegin(); s.generation != generation && it != s.entries.rend(); ++it)
     s.activate(*it);
@@ -130,9 +131,7 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
   for (std::size_t i = 0; i < entry.prepared->outputs.size(); ++i)
     entry.output_bytes.push_back(entry.prepared->outputs[i].span_bytes());
   add_launches(entry, resolved, chosen.profile);
-  grow(resolved.arena_bytes, resolved.workspace_bytes);
-  grow_staging(staged_inputs, entry.input_bytes);
-  grow_staging(staged_outputs, entry.output_bytes);
+  fit(entry);
   if (entries.size() >= kMaxEntries) {
     drain();  // its kernels may still be running
     entries.pop_back();
@@ -200,6 +199,12 @@ void Context::State::add_launches(Entry& entry, const ResolvedPlan& resolved, st
   }
 }
 
+void Context::State::fit(const Entry& entry) {
+  grow(entry.prepared->arena_bytes, entry.prepared->workspace_bytes);
+  grow_staging(staged_inputs, entry.input_bytes);
+  grow_staging(staged_outputs, entry.output_bytes);
+}
+
 void Context::State::grow(std::uint64_t arena_bytes, std::uint64_t workspace_bytes) {
   Device& device = *engine->state().device;
   // Zero-sized operands point into the arena as well, so there always is one.
@@ -207,14 +212,14 @@ void Context::State::grow(std::uint64_t arena_bytes, std::uint64_t workspace_byt
   if (!arena || arena->size_bytes() < wanted) {
     drain();
     arena.reset();
-    arena = device.allocate(wanted, MemoryKind::device, MemoryUse::activations);
     ++generation;
+    arena = device.allocate(wanted, MemoryKind::device, MemoryUse::activations);
   }
   if (workspace_bytes > 0 && (!workspace || workspace->size_bytes() < workspace_bytes)) {
     drain();
     workspace.reset();
-    workspace = device.allocate(workspace_bytes, MemoryKind::device, MemoryUse::workspace);
     ++generation;
+    workspace = device.allocate(workspace_bytes, MemoryKind::device, MemoryUse::workspace);
   }
 }
 
@@ -225,8 +230,8 @@ void Context::State::grow_staging(std::vector<BufferRef>& staging, const std::ve
     if (staging[i] && staging[i]->size_bytes() >= bytes[i]) continue;
     drain();
     staging[i].reset();
-    staging[i] = device.allocate(std::max<std::size_t>(bytes[i], 1), MemoryKind::device, MemoryUse::io);
     ++generation;
+    staging[i] = device.allocate(std::max<std::size_t>(bytes[i], 1), MemoryKind::device, MemoryUse::io);
   }
 }
 

@@ -87,6 +87,8 @@ struct Context::State {
   void make_entry(const ShapeMap& shapes, const HostValueMap& host_values);
   /// Operands and launches of a key that the profile `used` serves.
   void add_launches(Entry& entry, const ResolvedPlan& resolved, std::size_t used) const;
+  /// Memory of the context for this key: nothing is done when it is there.
+  void fit(const Entry& entry);
   void grow(std::uint64_t arena_bytes, std::uint64_t workspace_bytes);
   void grow_staging(std::vector<BufferRef>& staging, const std::vector<std::size_t>& bytes);
   /// Whether this binding is host memory that the device cannot compute on.

@@ -8,14 +8,16 @@
 namespace headrace::test {
 
 /// Reference kernels on such a device.
-inline Registry make_apart_registry(std::size_t recording_limit_bytes = SIZE_MAX) {
+inline Registry make_apart_registry(std::size_t recording_limit_bytes = SIZE_MAX,
+                                    std::size_t budget_bytes = SIZE_MAX) {
   Registry registry;
   Backend backend = make_reference_backend();
   backend.name = "apart";
-  backend.make_device = [recording_limit_bytes](std::string_view) {
+  backend.make_device = [=](std::string_view) {
     return make_host_device({.kind = "apart",
                              .model = "",
                              .threads = 1,
+                             .budget_bytes = budget_bytes,
                              .recordings = true,
                              .recording_limit_bytes = recording_limit_bytes,
                              .separate_memory = true});
