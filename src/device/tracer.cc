@@ -214,6 +214,7 @@ class TracedDevice final : public Tracer {
   }
   bool unified_memory() const override { return inner_->unified_memory(); }
   MemoryStats memory() const override { return inner_->memory(); }
+  std::optional<double> clock_mhz() const override { return inner_->clock_mhz(); }
   std::vector<TraceSpan> spans() override { return log_->spans(); }
   std::uint64_t dropped() const override { return log_->dropped(); }
 
