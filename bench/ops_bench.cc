@@ -10,7 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
-#include <thread>
+#include <span>
 
 #include <benchmark/benchmark.h>
 
@@ -70,16 +70,37 @@ struct Setup {
   Operand workspace;
 };
 
-BufferRef upload(Machine& machine, const void* from, std::size_t size) {
-  const std::size_t room = std::max<std::size_t>(64, size);
-  BufferRef host = machine.device->allocate(room, MemoryKind::pinned, MemoryUse::io);
-  std::memset(host->host_data(), 0, room);
-  if (from) std::memcpy(host->host_data(), from, size);
-  if (machine.device->unified_memory()) return host;
+/// A buffer that begins with these bytes and repeats them.
+BufferRef upload(Machine& machine, std::span<const std::byte> bytes, std::size_t size) {
+  const std::size_t room = std::max<std::size_t>(64, size), begin = std::min(bytes.size(), room);
   BufferRef buffer = machine.device->allocate(room, MemoryKind::device, MemoryUse::io);
-  machine.stream->copy({buffer.get(), 0, room, Access::write}, {host.get(), 0, room, Access::read});
+  BufferRef host =
+      machine.device->unified_memory()
+          ? buffer
+          : machine.device->allocate(std::max<std::size_t>(64, begin), MemoryKind::pinned, MemoryUse::io);
+  const auto copy = [&](std::size_t to, Buffer& from, std::size_t count) {
+    if (buffer.get() != &from || to > 0)
+      machine.stream->copy({buffer.get(), to, count, Access::write}, {&from, 0, count, Access::read});
+  };
+  if (begin > 0) std::memcpy(host->host_data(), bytes.data(), begin);
+  copy(0, *host, begin);
+  for (std::size_t have = begin; have > 0 && have < room; have *= 2)
+    copy(have, *buffer, std::min(have, room - have));
   machine.stream->synchronize();
   return buffer;
+}
+
+/// Small values; the pattern repeats after at most kPattern elements.
+HostTensor pattern(const TensorDesc& desc) {
+  constexpr std::int64_t kPattern = 1 << 20;
+  HostTensor values(desc.dtype, desc.elements() <= kPattern ? desc.shape : Shape{kPattern});
+  for (std::int64_t k = 0; k < values.elements(); ++k) {
+    if (is_float(values.dtype()))
+      values.set_double(k, static_cast<double>(k * 7919 % 1000) / 1000 - 0.5);
+    else
+      values.set_int(k, 0);
+  }
+  return values;
 }
 
 Setup prepare(Machine& machine, const Tactic& tactic, const Choice& choice, const Problem& given) {
@@ -87,30 +108,24 @@ Setup prepare(Machine& machine, const Tactic& tactic, const Choice& choice, cons
   Problem problem = given;
   setup.sets.resize(1);
   std::size_t bytes = 0;
-  const auto add = [&](const void* from, std::size_t size, Access access) {
+  const auto add = [&](std::span<const std::byte> from, std::size_t size, Access access) {
     setup.buffers.push_back(upload(machine, from, size));
     setup.sets[0].push_back({setup.buffers.back().get(), 0, size, access});
     bytes += size;
   };
   for (std::size_t i = 0; i < given.srcs.size(); ++i) {
-    HostTensor values(given.srcs[i].dtype, given.srcs[i].shape);
-    for (std::int64_t k = 0; k < values.elements(); ++k) {
-      if (is_float(values.dtype()))
-        values.set_double(k, static_cast<double>(k * 7919 % 1000) / 1000 - 0.5);
-      else
-        values.set_int(k, 0);
-    }
-    if (std::optional<Packed> packed = tactic.pack(given, choice, i, values)) {
+    const HostTensor values = pattern(given.srcs[i]);
+    std::optional<Packed> packed;
+    if (values.shape() == given.srcs[i].shape) packed = tactic.pack(given, choice, i, values);
+    if (packed) {
       problem.srcs[i].layout = Layout::packed;
       problem.srcs[i].format = packed->format;
-      add(packed->bytes.data(), packed->bytes.size(), Access::read);
-    } else if (values.bytes().size() == given.srcs[i].span_bytes()) {
-      add(values.bytes().data(), values.bytes().size(), Access::read);  // any order of values does
+      add(packed->bytes, packed->bytes.size(), Access::read);
     } else {
-      add(nullptr, given.srcs[i].span_bytes(), Access::read);
+      add(values.bytes(), given.srcs[i].span_bytes(), Access::read);
     }
   }
-  for (const TensorDesc& dst : given.dsts) add(nullptr, dst.span_bytes(), Access::write);
+  for (const TensorDesc& dst : given.dsts) add({}, dst.span_bytes(), Access::write);
   setup.kernel = tactic.make(problem, choice);
   const std::size_t work = setup.kernel->workspace_bytes();
   setup.buffers.push_back(

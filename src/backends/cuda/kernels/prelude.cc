@@ -105,6 +105,7 @@ template <int N, class T, class R> HR void convert(T (&out)[N], const R (&x)[N])
 #pragma unroll
   for (int k = 0; k < N; ++k) out[k] = Store<T>::of(x[k]);
 }
+#if __CUDA_ARCH__ >= 800
 template <int N> HR void convert(f16 (&out)[N], const float (&x)[N]) {
 #pragma unroll
   for (int k = 0; k + 1 < N; k += 2) {
@@ -113,6 +114,7 @@ template <int N> HR void convert(f16 (&out)[N], const float (&x)[N]) {
   }
   if (N % 2) out[N - 1] = half_of(x[N - 1]);
 }
+#endif
 
 // A value from another lane of the warp.
 template <class R> HR R from_lane(R x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
