@@ -77,7 +77,7 @@ class Region {
       : machine_(machine),
         size_(size),
         imaged_(workspace && size > kLargeWorkspace ? 0 : size),
-        begin_(kGuard / 2 + shift),
+        begin_(workspace ? kGuard : kGuard / 2 + shift),  // workspaces are 256-byte aligned
         memory_(machine.device->allocate(size + 2 * kGuard, MemoryKind::device, MemoryUse::activations)),
         image_(machine.device->allocate(imaged_ + 2 * kGuard, MemoryKind::pinned, MemoryUse::io)) {
     std::memset(image_->host_data(), static_cast<int>(kPoison), image_->size_bytes());
