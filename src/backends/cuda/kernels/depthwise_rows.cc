@@ -52,7 +52,7 @@ double expected_cycles(const Depthwise& d, const DepthwiseRows& s) {
                        std::min(1.0, active * real(p.threads) / 128 * 0.28);
   const double halo = 0.4 * (blocks * real(p.lines * p.line_bytes) - real(d.src.elements()) * size);
   const double bytes = real(d.src.elements() + d.dst.elements()) * size + std::max(0.0, halo);
-  const double narrow = s.c * static_cast<std::int64_t>(size) < 64 && s.c < d.dst.shape[1] ? 1.2 : 1;
+  const double narrow = s.c * static_cast<std::int64_t>(size) < 64 && s.c < d.dst.shape[1] ? 2.5 : 1;
   const double memory = narrow * bytes / (kProcessors * kBytesPerCycle) * per_processor /
                         (blocks / kProcessors) /
                         std::min(1.0, active * real((p.slots - 1) * p.line_bytes) / 45e3);

@@ -28,8 +28,9 @@ Taps taps(const TensorDesc& weights) {
   return weights.shape.size() == 4 ? Taps{weights.shape[2], weights.shape[3]} : Taps{1, weights.shape[2]};
 }
 
-constexpr DepthwisePatch kPatches[] = {{4, 8, 4}, {4, 4, 4}, {4, 4, 2}, {4, 8, 2}, {4, 2, 8}, {4, 1, 8},
-                                       {2, 4, 4}, {2, 2, 4}, {2, 2, 8}, {2, 1, 4}, {1, 1, 8}, {1, 1, 2}};
+constexpr DepthwisePatch kPatches[] = {{4, 4, 4}, {4, 8, 2}, {4, 8, 4}, {8, 4, 2}, {4, 4, 2},
+                                       {4, 2, 8}, {4, 1, 8}, {2, 4, 4}, {2, 2, 4}, {2, 2, 8},
+                                       {2, 1, 4}, {1, 1, 8}, {1, 1, 2}};
 constexpr std::int64_t kEnoughThreads = 132 * 512;
 
 std::int64_t channels_per_thread(const Problem& p, const DepthwisePatch& patch) {
@@ -66,16 +67,19 @@ class DepthwiseTactic final : public GeneratedTactic {
     return refuse_operands(p, 1);
   }
   std::vector<Choice> candidates(const Problem& p) const override {
-    std::vector<Choice> choices;
+    std::vector<Choice> rows, choices;
     if (p.dsts[0].elements() > 0) {
       for (const DepthwiseRows& s : depthwise_rows_shapes(Depthwise(p))) {
-        if (choices.size() == 10) break;
-        choices.push_back(fmt::format("rows t={} v={} x={} c={} r={}", s.t, s.v, s.x, s.c, s.r));
+        if (rows.size() == 8) break;
+        rows.push_back(fmt::format("rows t={} v={} x={} c={} r={}", s.t, s.v, s.x, s.c, s.r));
       }
     }
-    const std::size_t patches = choices.empty() ? 6 : 2;
-    for (const DepthwisePatch& patch : ranked_patches(p, patches))
+    for (const DepthwisePatch& patch : ranked_patches(p, rows.empty() ? 6 : 4))
       choices.push_back(fmt::format("t={} r={} v={}", patch.t, patch.r, patch.v));
+    // Small kernels on large images are patches' best case (measured on an H200).
+    const Taps k = taps(p.srcs[1]);
+    const bool large = p.dsts[0].elements() / 64 >= kEnoughThreads && k.h * k.w <= 9;
+    choices.insert(large ? choices.end() : choices.begin(), rows.begin(), rows.end());
     return choices;
   }
   Layout preferred_layout(const Problem&) const override { return Layout::channels_last; }
@@ -129,16 +133,14 @@ class DepthwiseTactic final : public GeneratedTactic {
       if (!twice && channels_per_thread(p, patch) == patch.v) patches.push_back(patch);
     }
     if (patches.empty()) patches.push_back({1, 1, channels_per_thread(p, {1, 1, 8})});
-    // By rule the largest patch that leaves the machine enough threads and each enough registers.
-    const auto size = static_cast<std::int64_t>(size_bytes(p.srcs[0].dtype));
+    // By rule the first that leaves the machine enough threads and each enough registers; none does: the
+    // smallest.
     const auto score = [&](const DepthwisePatch& patch) {
       const std::int64_t pixels = patch.t * patch.r;
       if (p.dsts[0].elements() / (pixels * patch.v) < kEnoughThreads)
         return -static_cast<double>(pixels * patch.v);
       const std::int64_t registers = (k.h * k.w + std::min(k.h, patch.r) * patch.t) * patch.v;
-      const double narrow = patch.v * size < 8 ? 0.3 : 1;  // accesses of less than 8 bytes
-      return (static_cast<double>(pixels) + 0.1 * static_cast<double>(patch.v)) *
-             (registers > 200 ? 0.1 : narrow);
+      return registers > 200 ? 0.1 : 1.0;
     };
     std::stable_sort(patches.begin(), patches.end(),
                      [&](const DepthwisePatch& a, const DepthwisePatch& b) { return score(a) > score(b); });

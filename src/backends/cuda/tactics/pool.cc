@@ -1,6 +1,10 @@
 // cuda.pool: max, average and Lp pooling over one to three spatial axes, any strides; channels_last 16 bytes
 // of channels per thread.
+#include <algorithm>
+
 #include <fmt/format.h>
+
+#include <headrace/error.h>
 
 #include "backends/cuda/codegen_tactic.h"
 #include "backends/cuda/codegen_window.h"
@@ -9,7 +13,9 @@
 namespace headrace::cuda {
 namespace {
 
-constexpr std::int64_t kAtOnce = 16;  ///< elements of a window that are loaded together
+// Elements of a window that are loaded together: many where there are few threads to hide what a load takes.
+constexpr std::int64_t kAtOnce[] = {16, 4, 1};
+constexpr std::int64_t kEnoughThreads = 132 * 2048 * 4;
 
 /// Loops over the window. The inner ones (all axes of a small window, the last axis of others) run twice:
 /// over `load`, and over `join`, so that loads are under way together. Both may use `tap`, the number of the
@@ -23,11 +29,11 @@ struct WindowLoops {
            "  }\n" + close_outer;
   }
 };
-WindowLoops window_loops(const Pool& op, const TensorDesc& src) {
+WindowLoops window_loops(const Pool& op, const TensorDesc& src, std::int64_t most) {
   WindowLoops w;
   const std::size_t spatial = op.kernel.size();
   std::size_t first_inner = spatial;  // of the axes
-  while (first_inner > 0 && w.at_once * op.kernel[first_inner - 1] <= kAtOnce)
+  while (first_inner > 0 && w.at_once * op.kernel[first_inner - 1] <= most)
     w.at_once *= op.kernel[--first_inner];
   std::string at = "base", flat = "0", tap = "0", inside = "true";
   for (std::size_t k = 0; k < spatial; ++k) {
@@ -76,7 +82,27 @@ class PoolTactic final : public GeneratedTactic {
     return refuse_operands(p);
   }
   Layout preferred_layout(const Problem&) const override { return Layout::channels_last; }
-  Program generate(const Problem& p, const Choice&) const override {
+  std::vector<Choice> candidates(const Problem& p) const override {
+    const bool enough = p.dsts[0].elements() / channel_vector(p.srcs[0], p.dsts[0], 16).V >= kEnoughThreads;
+    std::vector<Choice> choices;
+    std::int64_t before = 0;
+    for (const std::int64_t most : kAtOnce) {
+      const std::int64_t at_once = window_loops(*op_as<Pool>(p), p.srcs[0], most).at_once;
+      if (at_once != before) choices.push_back(fmt::format("loads={}", most));
+      before = at_once;
+    }
+    if (enough) std::reverse(choices.begin(), choices.end());
+    return choices;
+  }
+  Program generate(const Problem& p, const Choice& choice) const override {
+    std::int64_t most = kAtOnce[0];
+    if (!choice.empty()) {
+      const auto is_choice = [&](std::int64_t n) { return choice == fmt::format("loads={}", n); };
+      const auto* found = std::find_if(std::begin(kAtOnce), std::end(kAtOnce), is_choice);
+      if (found == std::end(kAtOnce))
+        throw Error(ErrorCode::invalid_plan, "cuda.pool has no choice '" + choice + "'");
+      most = *found;
+    }
     const Pool& op = *op_as<Pool>(p);
     const TensorDesc &src = p.srcs[0], &dst = p.dsts[0];
     const bool indices = p.dsts.size() > 1, real = is_float(src.dtype), is_max = op.kind == PoolKind::max;
@@ -90,7 +116,7 @@ class PoolTactic final : public GeneratedTactic {
     steps[1] = c.V;
     const std::int64_t threads = position_count(dst, steps);
     const unsigned block = threads < 132 * 256 ? 128 : 256;
-    const WindowLoops w = window_loops(op, src);
+    const WindowLoops w = window_loops(op, src, most);
 
     const std::string R = register_name(src.dtype), D = type_name(dst.dtype);
 
