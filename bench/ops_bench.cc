@@ -1,7 +1,8 @@
 // Times every tactic and choice of a backend on every problem line:
 //   headrace_bench [--backend=cuda] [--benchmark_filter=...] [tests/ops/conv.txt ...]
 // Without file names: all of tests/ops/*.txt below the current folder. Constant-like operands (weights) are
-// packed as a build would pack them. Counters: GFLOP/s for products, GB/s of operand traffic; on a device
+// packed as a build would pack them. Counters: GFLOP/s (0 where there are
+// no products), GB/s of operand traffic; on a device
 // with memory of its own also `of_copy`, the ratio of that to a large copy inside the device's memory,
 // measured in the same run. There kernels run in a recording, over as many sets of operands as it takes to
 // leave the caches cold (--sets=N sets it), timed by the device's clock.
@@ -182,7 +183,7 @@ void measure(benchmark::State& state, Machine& machine, const Tactic& tactic, co
     using benchmark::Counter;
     const double work = flops(problem), runs = static_cast<double>(state.iterations()),
                  bytes = traffic(problem);
-    if (work > 0) state.counters["GFLOP/s"] = Counter(work * runs / 1e9, Counter::kIsRate);
+    state.counters["GFLOP/s"] = Counter(work * runs / 1e9, Counter::kIsRate);
     state.counters["GB/s"] = Counter(bytes * runs / 1e9, Counter::kIsRate);
     if (machine.copy_gb_s > 0)
       state.counters["of_copy"] = Counter(bytes * runs / 1e9 / machine.copy_gb_s, Counter::kIsRate);

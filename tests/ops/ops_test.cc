@@ -109,7 +109,9 @@ class Region {
 
  private:
   static constexpr std::size_t kLargeWorkspace = std::size_t{1} << 20;
-  Operand front(Buffer& b) const { return {&b, 0, kGuard + imaged_, Access::write}; }
+  Operand front(Buffer& b) const {
+    return {&b, 0, imaged_ == size_ ? kGuard + imaged_ : begin_, Access::write};
+  }
   Operand back(Buffer& b) const { return {&b, b.size_bytes() - kGuard, kGuard, Access::write}; }
   Machine& machine_;
   std::size_t size_, imaged_, begin_;

@@ -91,7 +91,7 @@ class PoolTactic final : public GeneratedTactic {
       if (at_once != before) choices.push_back(fmt::format("loads={}", most));
       before = at_once;
     }
-    if (enough) std::reverse(choices.begin(), choices.end());
+    if (enough && choices.size() > 1) std::rotate(choices.begin(), choices.begin() + 1, choices.end());
     return choices;
   }
   Program generate(const Problem& p, const Choice& choice) const override {
