@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "peer.h"
+#include "throughput.h"
 
 namespace headrace::cli {
 namespace {
@@ -22,7 +23,8 @@ struct Options {
   LoadFlags load;
   std::vector<std::string> shapes;
   std::int64_t batch = 0;
-  int streams = 1, rounds = 15, iterations = 0;
+  int rounds = 15, iterations = 0;
+  SessionOptions session{};
   double seconds = 3;
   bool profile = false;
 };
@@ -60,56 +62,6 @@ class Runner {
   std::vector<NamedView> views_;
   std::vector<TensorView> results_;
 };
-
-/// Equal bytes, or floats within the rounding that another number of threads may cause.
-bool same(const ConstTensorView& expected, const ConstTensorView& actual) {
-  if (expected.shape() != actual.shape()) return false;
-  if (std::equal(expected.data(), expected.data() + expected.size_bytes(), actual.data())) return true;
-  if (expected.dtype() != DType::f32) return false;
-  const auto a = expected.as<float>(), b = actual.as<float>();
-  float scale = 0;
-  for (float v : a) scale = std::max(scale, std::isfinite(v) ? std::abs(v) : 0.0f);
-  for (std::size_t i = 0; i < a.size(); ++i)
-    if (!(a[i] == b[i] || std::abs(a[i] - b[i]) <= 1e-4f * scale || (std::isnan(a[i]) && std::isnan(b[i]))))
-      return false;
-  return true;
-}
-
-/// Inferences per second with all slots kept full, and the number of results that differ from `expected`.
-double throughput(const Engine& engine, const Options& o, const ShapeMap& shapes, Runner& runner,
-                  std::size_t& different) {
-  Session session{engine, {.slots = o.streams * 2, .streams = o.streams}};
-  session.prepare(shapes);
-  std::vector<Ticket> tickets;
-  std::size_t done = 0, next = 0;
-  const auto take = [&] {
-    OutputLease out = tickets[next++ % tickets.size()].get();
-    for (std::size_t i = 0; i < runner.outputs().size(); ++i) {
-      if (!same(runner.outputs()[i].tensor.view(), out[i])) ++different;
-    }
-    ++done;
-  };
-  const auto submit = [&] {
-    InputLease in = session.acquire(shapes);
-    for (const NamedTensor& t : runner.inputs()) {
-      const ConstTensorView src = t.tensor.view();
-      std::copy_n(src.data(), src.size_bytes(), in[t.name].data());
-    }
-    return session.submit(std::move(in));
-  };
-  for (int i = 0; i < o.streams * 2; ++i) tickets.push_back(submit());
-  const auto begin = Clock::now();
-  const double limit_ms = o.iterations > 0 ? 1e12 : std::max(0.2, o.seconds / 3) * 1000;
-  const std::size_t limit = o.iterations > 0 ? static_cast<std::size_t>(o.iterations) : SIZE_MAX;
-  while (ms_since(begin) < limit_ms && done < limit) {
-    take();
-    tickets[(next - 1) % tickets.size()] = submit();
-  }
-  const double seconds = ms_since(begin) / 1000;
-  const std::size_t measured = done;
-  for (std::size_t i = 0; i < tickets.size(); ++i) take();
-  return static_cast<double>(measured) / seconds;
-}
 
 /// Largest difference over the output's scale, over all f32 outputs.
 double difference(const std::vector<NamedTensor>& ours, const std::map<std::string, Tensor>& theirs) {
@@ -197,23 +149,28 @@ int run(const Options& o) {
   const std::vector<double> device_us = runner.context().device_times_us(repeats);
   const std::optional<double> clock_mhz = engine.clock_mhz();  // right after work: not an idle one
   const std::vector<double> enqueue_us = runner.context().enqueue_times_us(repeats);
-  std::size_t different = 0;
-  const double per_s = throughput(engine, o, shapes, runner, different);
+  const CopyTimes copies = runner.context().copy_times_us(50);
+  const Throughput flight = measure_throughput(
+      engine, shapes, runner.inputs(), runner.outputs(),
+      {.session = o.session,
+       .seconds = o.iterations > 0 ? 1e9 : std::max(0.2, o.seconds / 3),
+       .iterations = o.iterations > 0 ? static_cast<std::size_t>(o.iterations) : SIZE_MAX});
 
   const EngineStatistics statistics = engine.statistics();
   Json json = {{"plan", o.plan},
                {"device", engine.device()},
                {"device_model", engine.device_model()},
                {"threads", engine.threads()},
-               {"streams", o.streams},
+               {"streams", o.session.contexts},
                {"shapes", shapes},
                {"load_and_first_inference_ms", ready_ms},
                {"first_inference_ms", first_ms},
                {"latency_ms", latency_json(ms)},
-               {"throughput_per_s", per_s},
+               {"throughput_per_s", flight.per_s},
+               {"in_flight", flight.json},
                {"peers", peers},
                {"max_difference", worst},
-               {"different_results", different},
+               {"different_results", flight.different},
                {"launches", runner.context().launches()},
                {"tracing", !o.load.trace.empty()},
                {"hazards", engine.hazards()}};
@@ -221,6 +178,15 @@ int run(const Options& o) {
   if (!enqueue_us.empty()) json["enqueue_us"] = times_json(enqueue_us);
   if (clock_mhz) json["clock_mhz"] = *clock_mhz;
   json["memory"] = memory_json(statistics);
+  if (!device_us.empty() && !copies.upload.empty()) {
+    const double up = percentile(copies.upload, 0.5), down = percentile(copies.download, 0.5),
+                 compute = percentile(device_us, 0.5), longest = std::max({up, compute, down});
+    json["bound"] = {{"upload_us", up},
+                     {"device_us", compute},
+                     {"download_us", down},
+                     {"reached", flight.per_s * longest * 1e-6},
+                     {"overhead_us", flight.json["one_by_one_us"].get<double>() - up - compute - down}};
+  }
   std::optional<LayerReport> layers;
   if (o.profile) {
     const double whole_us = device_us.empty() ? 1000 * percentile(ms, 0.5) : percentile(device_us, 0.5);
@@ -247,8 +213,17 @@ int run(const Options& o) {
                  enqueue_us.size(), runner.context().launches(),
                  runner.context().launches() == 1 ? "" : "es");
     if (clock_mhz) fmt::print("clock       {:.0f} MHz right after the inferences\n", *clock_mhz);
-    fmt::print("throughput  {:.1f} inferences/s with {} in flight on {} streams\n", per_s, o.streams * 2,
-               o.streams);
+    fmt::print("throughput  {:.1f} inferences/s with {} in flight on {} contexts; submit {:.1f} us\n",
+               flight.per_s, flight.slots, o.session.contexts, flight.json["submit_us"].get<double>());
+    if (json.contains("bound")) {
+      const Json& bound = json["bound"];
+      fmt::print(
+          "overlap     {:.2f} % of what max(upload {:.1f}, device {:.1f}, download {:.1f} us) allows\n",
+          100 * bound["reached"].get<double>(), bound["upload_us"].get<double>(),
+          bound["device_us"].get<double>(), bound["download_us"].get<double>());
+      fmt::print("one by one  {:.1f} us submit to result; {:.1f} us more than upload + device + download\n",
+                 flight.json["one_by_one_us"].get<double>(), bound["overhead_us"].get<double>());
+    }
     fmt::print("start       load {:.1f} ms, first inference after {:.1f} ms\n", ready_ms - first_ms,
                ready_ms);
     for (const auto& [name, peer] : peers.items())
@@ -265,8 +240,9 @@ int run(const Options& o) {
   for (const std::string& line : engine.hazards()) fmt::print(stderr, "hazard: {}\n", line);
   write_json(o.json, json);
   if (!engine.hazards().empty()) return kHazard;
-  if (different > 0) {
-    fmt::print(stderr, "headrace: {} results with many in flight differ from the blocking ones\n", different);
+  if (flight.different > 0) {
+    fmt::print(stderr, "headrace: {} results with many in flight differ from the blocking ones\n",
+               flight.different);
     return kMismatch;
   }
   if (worst > 1e-3) {
@@ -287,9 +263,17 @@ void add_bench(CLI::App& app, int& exit) {
   sub->add_option("--batch", o->batch, "batch of every dynamic input")
       ->check(CLI::PositiveNumber)
       ->excludes(shapes);
-  sub->add_option("--streams", o->streams, "workers of the throughput part")
+  sub->add_option("--streams", o->session.contexts, "contexts of the throughput part")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
+  o->session.slots = 0;
+  sub->add_option("--slots", o->session.slots, "inferences in flight; 0: 4, or 2 per context")
+      ->check(CLI::Range(0, 4096));
+  sub->add_option("--wait", o->session.wait, "how threads wait: block, yield, spin")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, WaitPolicy>{
+              {"block", WaitPolicy::block}, {"yield", WaitPolicy::yield}, {"spin", WaitPolicy::spin}},
+          CLI::ignore_case));
   CLI::Option* seconds = sub->add_option("--seconds", o->seconds, "how long to measure")
                              ->check(CLI::PositiveNumber)
                              ->capture_default_str();

@@ -19,6 +19,7 @@ int exit_code(ErrorCode code) {
     case ErrorCode::device: return kDevice;
     case ErrorCode::misuse:
     case ErrorCode::rejected:
+    case ErrorCode::dropped:
     case ErrorCode::timeout: return kMisuse;
     case ErrorCode::cancelled: return kCancelled;
     case ErrorCode::internal: return kInternal;

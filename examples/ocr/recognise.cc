@@ -22,7 +22,7 @@ int scaled_width(const Image& crop, int widest) {
 }
 
 SessionOptions one_thread_streams(int threads, std::size_t slots) {
-  return {.slots = static_cast<int>(slots), .streams = threads, .threads = 1, .overflow = Overflow::block};
+  return {.slots = static_cast<int>(slots), .contexts = threads, .threads = 1, .overflow = Overflow::block};
 }
 
 // Tickets in order of submission; takes the oldest result when as many are in flight as the session has

@@ -23,6 +23,7 @@ enum class ErrorCode {
   device,            ///< a device failed or is not there
   misuse,            ///< the API was used against its contract (two threads in one context, ...)
   rejected,          ///< an overflow policy refused the item
+  dropped,           ///< an overflow policy gave up an item that had been taken
   cancelled,         ///< the work was cancelled before it ran
   timeout,           ///< a deadline passed
   internal,          ///< a broken invariant of headrace itself

@@ -4,6 +4,7 @@
 #include <headrace/build.h>
 #include <headrace/error.h>
 #include <headrace/measure.h>
+#include <headrace/pipeline.h>
 #include <headrace/runtime.h>
 #include <headrace/session.h>
 #include <headrace/tensor.h>

@@ -156,6 +156,11 @@ struct LayerTime {
   double bytes = 0, flops = 0;               ///< that it has to move and to compute at least
 };
 
+/// Microseconds, one entry per repeat.
+struct CopyTimes {
+  std::vector<double> upload, download;
+};
+
 class Context {
  public:
   explicit Context(const Engine& engine);
@@ -183,6 +188,9 @@ class Context {
   /// How long the host takes to submit an inference from and to pinned memory, `repeats` times, microseconds;
   /// empty where submitting is running (CPUs).
   std::vector<double> enqueue_times_us(int repeats);
+  /// The device's own time of copying the inputs up and the outputs down, from and to pinned memory, at the
+  /// shapes prepared last; empty where device memory is host memory.
+  CopyTimes copy_times_us(int repeats);
   /// Kernels launched one by one for an inference at the shapes prepared last; 1 when they are one recording.
   std::size_t launches() const;
 

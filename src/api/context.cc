@@ -145,6 +145,15 @@ std::vector<double> Context::device_times_us(int repeats) {
   return state_->context.device_times_us(*state_->stream, repeats);
 }
 
+CopyTimes Context::copy_times_us(int repeats) {
+  CopyTimes times;
+  for (const runtime::CopyTime& t : state_->context.copy_times_us(*state_->stream, repeats)) {
+    times.upload.push_back(t.upload_us);
+    times.download.push_back(t.download_us);
+  }
+  return times;
+}
+
 std::size_t Context::launches() const { return state_->context.launches(); }
 
 std::vector<double> Context::enqueue_times_us(int repeats) {

@@ -15,6 +15,7 @@ std::string_view to_string(ErrorCode code) {
     case ErrorCode::device: return "device";
     case ErrorCode::misuse: return "misuse";
     case ErrorCode::rejected: return "rejected";
+    case ErrorCode::dropped: return "dropped";
     case ErrorCode::cancelled: return "cancelled";
     case ErrorCode::timeout: return "timeout";
     case ErrorCode::internal: return "internal";

@@ -53,6 +53,19 @@ void sleep_until(Clock::time_point deadline) {
   std::this_thread::sleep_until(to_native(deadline));
 }
 
+void poll_pause(bool give_way) {
+  if (detail::deterministic()) [[unlikely]]
+    detail::sleep(Clock::after(std::chrono::microseconds(1)));
+  else if (give_way)
+    std::this_thread::yield();
+  else
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+#endif
+}
+
 std::uint64_t this_thread_id() noexcept {
   if (detail::deterministic()) [[unlikely]]
     return detail::task_id();

@@ -176,6 +176,10 @@ std::uint64_t this_thread_id() noexcept;
 void sleep_until(Clock::time_point deadline);
 inline void sleep_for(Clock::duration duration) { sleep_until(Clock::after(duration)); }
 
+// One turn of a loop that polls: a pause of the processor, or `give_way`: of the thread. In a deterministic
+// run it takes a microsecond of virtual time, so that what is polled for can happen.
+void poll_pause(bool give_way);
+
 // Put it beside accesses to atomics that other threads race for: the deterministic scheduler may switch here.
 inline void yield_point() noexcept {
   if (detail::deterministic()) [[unlikely]]

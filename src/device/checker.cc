@@ -210,6 +210,7 @@ class CheckedStream final : public Stream {
     else
       checker_->stream_waits(actor_, clock);
   }
+  void start_item() override { inner_->start_item(); }
   void synchronize() override {
     try {
       inner_->synchronize();
@@ -286,6 +287,7 @@ class CheckedDevice final : public HazardChecker {
     if (time) checker_->host_waits(clock);
     return time;
   }
+  bool alive() const override { return inner_->alive(); }
   bool unified_memory() const override { return inner_->unified_memory(); }
   MemoryStats memory() const override { return inner_->memory(); }
   std::optional<double> clock_mhz() const override { return inner_->clock_mhz(); }

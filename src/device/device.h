@@ -102,6 +102,10 @@ class Stream {
   virtual void record(Event& event) = 0;
   /// Later work on this stream waits for the event. Error(misuse) when it was never recorded.
   virtual void wait(Event& event) = 0;
+  /// What is submitted from here on does not depend on work that failed before, here or on a stream that this
+  /// one has waited for so far: it runs, and events recorded from here on carry only errors from here on.
+  /// What has to wait for memory, but not for results, waits before this call. Not inside a recording.
+  virtual void start_item() = 0;
   /// Blocks the host until all is done; throws the first Error of failed work.
   virtual void synchronize() = 0;
   /// Calls `work`, which uses this stream as usual, but captures what it submits instead of running it. Other
@@ -156,6 +160,8 @@ class Device {
   /// Time between two events of this device that were made with `timing` and recorded; waits for `end`.
   /// Nothing where the device does not measure. Throws as Event::wait does.
   virtual std::optional<double> elapsed_us(Event& /*begin*/, Event& /*end*/) { return std::nullopt; }
+  /// False once an error has made the device useless for good: whatever is in flight or comes later fails.
+  virtual bool alive() const { return true; }
   /// True when device memory is host memory (leases alias, nothing is copied).
   virtual bool unified_memory() const = 0;
   virtual MemoryStats memory() const = 0;

@@ -136,6 +136,11 @@ class HostStream : public Stream {
           ErrorCode::misuse,
           "inside a recording a stream cannot wait for an event from outside; wait before the replay");
   }
+  void start_item() final {
+    if (recording_)
+      throw Error(ErrorCode::misuse, "start_item inside a recording; call it before the replay");
+    run_start_item();
+  }
   void synchronize() final {
     if (recording_)
       throw Error(ErrorCode::misuse, "synchronize inside a recording; nothing runs before the replay");
@@ -176,6 +181,7 @@ class HostStream : public Stream {
   virtual void run_copy(std::byte* to, std::byte* from, std::size_t size) = 0;
   virtual void run_record(const std::shared_ptr<EventState>& event) = 0;
   virtual void run_wait(const std::shared_ptr<EventState>& event, std::uint64_t generation) = 0;
+  virtual void run_start_item() = 0;
   virtual void run_synchronize() = 0;
 
  private:
@@ -213,6 +219,7 @@ class InlineStream final : public HostStream {
     failure_.skips(current_epoch());
     failure_.join(std::move(poison), current_epoch());
   }
+  void run_start_item() override { failure_.clear(); }
   void run_synchronize() override {
     if (failure_.skips(current_epoch())) failure_.poison()->observe_and_throw();
   }
@@ -222,7 +229,7 @@ class InlineStream final : public HostStream {
 };
 
 struct Command {
-  enum class Kind : std::uint8_t { launch, copy, record, wait } kind = Kind::launch;
+  enum class Kind : std::uint8_t { launch, copy, record, wait, start_item } kind = Kind::launch;
   std::uint64_t epoch = 0;
   const Kernel* kernel = nullptr;
   std::size_t count = 0;   ///< operands, or bytes of a copy
@@ -292,6 +299,11 @@ class WorkerStream final : public HostStream {
     command.generation = generation;
     submit(lock);
   }
+  void run_start_item() override {
+    sched::UniqueLock lock(mutex_);
+    next(lock, Command::Kind::start_item);
+    submit(lock);
+  }
   void run_synchronize() override {
     PoisonRef poison;
     {
@@ -354,6 +366,7 @@ class WorkerStream final : public HostStream {
         failure_.join(std::move(poison), command.epoch);
         return;
       }
+      case Command::Kind::start_item: failure_.clear(); return;
     }
   }
 

@@ -41,6 +41,8 @@ class Failure {
       poison = std::make_shared<Poison>(poison->error);  // met elsewhere, not by our waiters
     poison_ = std::move(poison);
   }
+  /// What follows does not depend on what failed.
+  void clear() { poison_.reset(); }
   const PoisonRef& poison() const { return poison_; }
 
  private:

@@ -157,6 +157,7 @@ class TracedStream final : public Stream {
   }
   void record(Event& event) override { inner_->record(event); }
   void wait(Event& event) override { inner_->wait(event); }
+  void start_item() override { inner_->start_item(); }
   void synchronize() override { inner_->synchronize(); }
   std::unique_ptr<Recording> make_recording(const std::function<void()>& work) override {
     return inner_->make_recording([&] {
@@ -212,6 +213,7 @@ class TracedDevice final : public Tracer {
   std::optional<double> elapsed_us(Event& begin, Event& end) override {
     return inner_->elapsed_us(begin, end);
   }
+  bool alive() const override { return inner_->alive(); }
   bool unified_memory() const override { return inner_->unified_memory(); }
   MemoryStats memory() const override { return inner_->memory(); }
   std::optional<double> clock_mhz() const override { return inner_->clock_mhz(); }

@@ -54,24 +54,42 @@ TensorView InputLease::operator[](std::string_view name) const {
   if (!slot_) throw_moved("input lease");
   const auto infos = core_->engine().inputs();
   const std::size_t i = index_of(infos, name, "input");
-  return {infos[i].dtype, slot_->shapes[i], slot_->buffers[i]->host_data()};
+  return {infos[i].dtype, slot_->shapes[i], slot_->arena->host_data() + slot_->layout.offsets[i]};
 }
 
-OutputLease::OutputLease(std::shared_ptr<SessionCore> core, OutputSlot* slot)
-    : core_(std::move(core)), slot_(slot) {}
+OutputLease::OutputLease(std::shared_ptr<SessionCore> core, const TicketState& state, OutputSlot* slot)
+    : core_(std::move(core)),
+      slot_(slot),
+      row_(state.row),
+      tag_(state.tag),
+      sequence_(state.sequence),
+      times_(state.times) {}
 OutputLease::OutputLease(OutputLease&& other) noexcept
-    : core_(std::move(other.core_)), slot_(std::exchange(other.slot_, nullptr)) {}
+    : core_(std::move(other.core_)),
+      slot_(std::exchange(other.slot_, nullptr)),
+      row_(other.row_),
+      tag_(other.tag_),
+      sequence_(other.sequence_),
+      times_(other.times_) {}
 OutputLease& OutputLease::operator=(OutputLease&& other) noexcept {
   if (this != &other) {
     release();
     core_ = std::move(other.core_);
     slot_ = std::exchange(other.slot_, nullptr);
+    row_ = other.row_;
+    tag_ = other.tag_;
+    sequence_ = other.sequence_;
+    times_ = other.times_;
   }
   return *this;
 }
 OutputLease::~OutputLease() { release(); }
 void OutputLease::release() noexcept {
   if (slot_) core_->return_output(std::exchange(slot_, nullptr));
+}
+void OutputLease::hand_over() {
+  if (!slot_) throw_moved("output lease");
+  core_->hand_over(slot_);
 }
 ConstTensorView OutputLease::operator[](std::string_view name) const {
   if (!slot_) throw_moved("output lease");
@@ -84,15 +102,28 @@ ConstTensorView OutputLease::operator[](std::size_t index) const {
     throw Error(
         ErrorCode::invalid_argument,
         fmt::format("output index {} is out of range: the engine has {} outputs", index, infos.size()));
-  return {infos[index].dtype, slot_->shapes[index], slot_->buffers[index]->host_data()};
+  const std::byte* data = slot_->arena->host_data() + slot_->layout.offsets[index];
+  Shape shape = slot_->shapes[index];
+  if (row_ < 0) return {infos[index].dtype, std::move(shape), data};
+  if (shape.empty() || row_ >= shape[0])
+    throw Error(ErrorCode::unsupported,
+                fmt::format("output '{}' has the shape {}: it has no axis of the batch, so that it cannot be "
+                            "split into items; use the session without batching",
+                            infos[index].name, to_string(shape)));
+  shape[0] = 1;
+  data += static_cast<std::size_t>(row_) * tensor_bytes(infos[index].dtype, shape);
+  return {infos[index].dtype, std::move(shape), data};
 }
-std::uint64_t OutputLease::tag() const {
-  if (!slot_) throw_moved("output lease");
-  return slot_->tag;
-}
-std::uint64_t OutputLease::sequence() const {
-  if (!slot_) throw_moved("output lease");
-  return slot_->sequence;
+
+std::string_view to_string(TicketStatus status) {
+  switch (status) {
+    case TicketStatus::waiting: return "waiting";
+    case TicketStatus::running: return "running";
+    case TicketStatus::done: return "done";
+    case TicketStatus::failed: return "failed";
+    case TicketStatus::taken: return "taken";
+  }
+  return "?";
 }
 
 Ticket::Ticket(std::shared_ptr<SessionCore> core, TicketState* state)
@@ -113,7 +144,13 @@ void Ticket::release() noexcept {
 }
 bool Ticket::ready() const {
   if (!state_) throw_moved("ticket");
-  return core_->ticket_ready(*state_);
+  sched::yield_point();
+  return !state_->pending();
+}
+TicketStatus Ticket::status() const {
+  if (!state_) throw_moved("ticket");
+  sched::yield_point();
+  return state_->status;
 }
 void Ticket::wait() const {
   if (!state_) throw_moved("ticket");
@@ -125,7 +162,17 @@ bool Ticket::wait_for(std::chrono::nanoseconds timeout) const {
 }
 OutputLease Ticket::get() {
   if (!state_) throw_moved("ticket");
-  return OutputLease(core_, core_->take_output(*state_));
+  OutputSlot* slot = core_->take_output(*state_);
+  return OutputLease(core_, *state_, slot);
+}
+bool Ticket::cancel() const {
+  if (!state_) throw_moved("ticket");
+  return core_->cancel_ticket(*state_);
+}
+void Ticket::then(std::function<void(Ticket)> callback) && {
+  if (!state_) throw_moved("ticket");
+  core_->call_back(state_, std::move(callback));
+  state_ = nullptr;
 }
 std::uint64_t Ticket::tag() const {
   if (!state_) throw_moved("ticket");
@@ -148,7 +195,7 @@ Session::Session(Session&&) noexcept = default;
 Session::~Session() {
   if (!core_) return;
   try {
-    core_->close();
+    core_->close(core_->options().closing);
   } catch (const std::exception& e) {
     log(LogSeverity::fatal, fmt::format("a Session was destroyed on its own worker: {}", e.what()));
     std::terminate();
@@ -165,7 +212,11 @@ Ticket Session::submit(InputLease&& input, SubmitOptions options) {
   input.slot_ = nullptr;
   return Ticket(core_, state);
 }
-void Session::close() { core_->close(); }
+Ticket Session::submit(std::span<const NamedView> inputs, SubmitOptions options) {
+  return Ticket(core_, core_->submit_copy(inputs, std::move(options)));
+}
+void Session::close() { core_->close(core_->options().closing); }
+void Session::close(Closing how) { core_->close(how); }
 SessionStats Session::stats() const { return core_->stats(); }
 
 }  // namespace headrace

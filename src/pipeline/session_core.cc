@@ -6,147 +6,199 @@
 
 #include <fmt/format.h>
 
+#include "base/cpu.h"
 #include "base/hooks.h"
 #include "base/log.h"
+#include "core/tensor.h"
+#include "device/checker.h"
+#include "pipeline/lane.h"
 #include "runtime/io.h"
 
 namespace headrace::pipeline {
 namespace {
 
-thread_local const SessionCore* current_worker_of = nullptr;
-
-std::int64_t now_ns() { return sched::Clock::now().time_since_epoch().count(); }
-
-Error closed() { return Error(ErrorCode::misuse, "the session is closed; create a new Session to go on"); }
+void check_range(const char* name, std::int64_t value, std::int64_t low, std::int64_t high) {
+  if (value < low || value > high)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("SessionOptions::{} is {}; use {} to {}", name, value, low, high));
+}
 
 }  // namespace
 
-struct SessionCore::PrepareRequest {
-  const ShapeMap* shapes = nullptr;
-  std::size_t pending = 0;
-  std::exception_ptr error;
-  sched::CondVar done{"session.prepare"};
-};
-
-struct SessionCore::Worker {
-  Worker(runtime::EngineRef engine, int threads, std::unique_ptr<Stream> s, EventRef e)
-      : context(std::move(engine), runtime::kByShapes, threads), stream(std::move(s)), done(std::move(e)) {}
-  runtime::Context context;
-  std::unique_ptr<Stream> stream;
-  EventRef done;
-  std::deque<PrepareRequest*> requests;
-  std::vector<const std::byte*> data;  ///< scratch for input values
-  sched::Thread thread;
-};
+std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
 
 SessionCore::SessionCore(runtime::EngineRef engine, const SessionOptions& options)
-    : engine_(std::move(engine)), options_(options) {
-  if (options_.slots < 1 || options_.slots > 4096)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("SessionOptions::slots is {}; use 1 to 4096", options_.slots));
-  if (options_.streams < 1 || options_.streams > 256)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("SessionOptions::streams is {}; use 1 to 256", options_.streams));
-  if (options_.threads < 0)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("SessionOptions::threads is {}; use 0 (automatic) or more", options_.threads));
-  if (options_.threads == 0) options_.threads = std::max(1, engine_->threads() / options_.streams);
-  const auto slots = static_cast<std::size_t>(options_.slots);
-  queue_.resize(slots);
-  for (std::size_t i = 0; i < slots; ++i) {
+    : engine_(std::move(engine)),
+      options_(options),
+      stager_(options.staging_threads > 0 ? options.staging_threads - 1 : std::min(usable_cores(), 8) - 1) {
+  check_range("slots", options_.slots, 1, 4096);
+  check_range("contexts", options_.contexts, 1, 256);
+  check_range("threads", options_.threads, 0, 1024);
+  check_range("ring", options_.ring, 1, 16);
+  check_range("staging_threads", options_.staging_threads, 0, 256);
+  check_range("batch.max_batch", options_.batch.max_batch, 1, 65536);
+  if (options_.threads == 0) options_.threads = std::max(1, engine_->threads() / options_.contexts);
+  // drop_newest: a lease can be had while all others are in use, and submit gives it up.
+  const int spare = options_.overflow == Overflow::drop_newest ? 1 : 0;
+  for (int i = 0; i < options_.slots + spare; ++i) {
     inputs_.push_back(std::make_unique<InputSlot>());
-    inputs_.back()->buffers.resize(engine_->inputs().size());
     inputs_.back()->shapes.resize(engine_->inputs().size());
     free_inputs_.push_back(inputs_.back().get());
+  }
+  for (int i = 0; i < options_.slots; ++i) {
     outputs_.push_back(std::make_unique<OutputSlot>());
-    outputs_.back()->buffers.resize(engine_->outputs().size());
     outputs_.back()->shapes.resize(engine_->outputs().size());
     free_outputs_.push_back(outputs_.back().get());
   }
-  for (int i = 0; i < options_.streams; ++i) {
-    const StreamOptions stream{
-        .name = fmt::format("session.{}", i), .inline_execution = true, .threads = options_.threads};
-    workers_.push_back(std::make_unique<Worker>(
-        engine_, options_.threads, engine_->device().make_stream(stream), engine_->device().make_event()));
-    workers_.back()->data.resize(engine_->inputs().size());
-  }
+  queue_.reserve(inputs_.size());
+  order_.reserve(inputs_.size() + outputs_.size());
+  for (int i = 0; i < options_.contexts; ++i) lanes_.push_back(std::make_unique<Lane>(*this, i));
 }
 
 SessionCore::~SessionCore() = default;
 
 void SessionCore::start() {
-  for (std::size_t i = 0; i < workers_.size(); ++i) {
-    Worker& worker = *workers_[i];
-    worker.thread = sched::Thread(fmt::format("headrace session {}", i), [this, &worker] { work(worker); });
-  }
+  for (auto& lane : lanes_) lane->start();
 }
 
-void SessionCore::close() {
-  if (current_worker_of == this)
+// --- closing
+// -------------------------------------------------------------------------------------------------
+
+void SessionCore::require_open() const {
+  if (closing_) throw Error(ErrorCode::misuse, "the session is closed; create a new Session to go on");
+  if (broken_) std::rethrow_exception(broken_);
+}
+
+void SessionCore::close(Closing how) {
+  UniqueLock lock(mutex_);
+  if (in_callback_of(*this))
     throw Error(ErrorCode::misuse,
                 "a session cannot be closed from its own callback; close it on another thread");
-  {
-    sched::LockGuard lock(mutex_);
-    closing_ = true;
-    if (joined_) return;
-    joined_ = true;
-    input_free_.notify_all();
-    work_ready_.notify_all();
+  if (closing_) {
+    while (!closed_) input_free_.wait_until(lock, Clock::time_point::max(), WaitPolicy::block);
+    return;
   }
-  for (auto& worker : workers_)
-    if (worker->thread.joinable()) worker->thread.join();
+  closing_ = true;
+  seal_batch(lock);
+  if (how == Closing::cancel)
+    while (!queue_.empty())
+      fail_waiting(*queue_.front(),
+                   std::make_exception_ptr(
+                       Error(ErrorCode::cancelled, "the session was closed before this item had started")),
+                   stats_.cancelled);
+  input_free_.notify();
+  work_.notify();
+  run_callbacks(lock);
+  lock.unlock();
+  for (auto& lane : lanes_) lane->join();
+  stager_.close();
+  std::vector<std::unique_ptr<Lane>> lanes;  // their memory goes now, leases and tickets stay
+  lock.lock();
+  run_callbacks(lock);
+  while (calling_back_) input_free_.wait_until(lock, Clock::time_point::max(), WaitPolicy::block);
+  lanes.swap(lanes_);
+  lock.unlock();
+  lanes.clear();
+  lock.lock();
+  closed_ = true;
+  input_free_.notify();
+}
+
+// --- inputs
+// --------------------------------------------------------------------------------------------------
+
+/// Waiting makes no sense when only this thread could end it.
+void SessionCore::require_others_to_free(std::uint64_t self) const {
+  const auto mine = [&](const auto& slot) { return slot->holder == self; };
+  if (std::all_of(inputs_.begin(), inputs_.end(), mine))
+    throw Error(
+        ErrorCode::misuse,
+        fmt::format("this thread already holds all {} input leases, so waiting for another would never "
+                    "end; submit or drop one first, or raise SessionOptions::slots",
+                    inputs_.size()));
+  if (running_ == 0 && !queue_.empty() && std::all_of(outputs_.begin(), outputs_.end(), mine))
+    throw Error(
+        ErrorCode::misuse,
+        fmt::format("this thread holds all {} output leases, so what was submitted cannot start and no "
+                    "input becomes free; drop one first, or raise SessionOptions::slots",
+                    outputs_.size()));
+}
+
+/// A wait has been long. Says why when the session itself cannot go on; the time of the next such call.
+Clock::time_point SessionCore::complain(const char* who) {
+  if (queue_.empty() || running_ > 0) return Clock::after(kLongWait);
+  log(LogSeverity::warning,
+      fmt::format("{} has waited for {} s: all {} outputs of the session lie in leases, or in tickets that "
+                  "nobody has taken; take them, or raise SessionOptions::slots",
+                  who, kLongWait.count(), outputs_.size()));
+  return Clock::time_point::max();
+}
+
+InputSlot* SessionCore::take_input(UniqueLock& lock) {
+  const std::uint64_t self = sched::this_thread_id();
+  auto impatient = Clock::after(kLongWait);
+  for (;;) {
+    require_open();
+    if (!free_inputs_.empty()) break;
+    if (options_.overflow == Overflow::reject) {
+      ++stats_.rejected;
+      throw Error(
+          ErrorCode::rejected,
+          fmt::format("all {} inputs are in use (overflow policy: reject); try again when a ticket is "
+                      "ready, or raise SessionOptions::slots",
+                      options_.slots));
+    }
+    if ((options_.overflow == Overflow::drop_oldest || options_.overflow == Overflow::latest) &&
+        !queue_.empty()) {
+      drop(*queue_.front());
+      continue;
+    }
+    require_others_to_free(self);
+    if (!input_free_.wait_until(lock, impatient, options_.wait)) impatient = complain("acquire");
+  }
+  InputSlot* slot = free_inputs_.back();
+  free_inputs_.pop_back();
+  slot->holder = self;
+  return slot;
+}
+
+/// Lays the slot out for these shapes; allocates when it has to grow.
+void SessionCore::fit_input(InputSlot& slot, const ShapeMap& shapes) {
+  if (slot.arena && slot.shape_map == shapes) return;
+  slot.shape_map.clear();
+  const auto infos = engine_->inputs();
+  std::vector<std::size_t> sizes;
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    const auto it = shapes.find(infos[i].name);
+    slot.shapes[i] = it != shapes.end()
+                         ? it->second
+                         : to_shape(infos[i].shape);  // check_shapes has made sure that it is fixed
+    sizes.push_back(tensor_bytes(infos[i].dtype, slot.shapes[i]));
+  }
+  slot.layout = runtime::make_layout(sizes);
+  const std::size_t bytes = std::max<std::size_t>(1, slot.layout.size_bytes);
+  if (!slot.arena || slot.arena->size_bytes() < bytes) {
+    slot.arena.reset();
+    slot.arena = engine_->device().allocate(bytes, MemoryKind::pinned, MemoryUse::io);
+    sched::LockGuard lock(mutex_);
+    ++stats_.allocations;
+  }
+  slot.shape_map = shapes;
 }
 
 InputSlot* SessionCore::acquire(const ShapeMap& shapes) {
+  if (options_.batch.max_batch > 1)
+    throw Error(ErrorCode::misuse,
+                "a session that batches has no leases for whole inputs; hand over single items with "
+                "submit(views)");
   engine_->check_shapes(shapes);
-  InputSlot* slot = nullptr;
-  {
-    sched::UniqueLock lock(mutex_);
-    const std::uint64_t self = sched::this_thread_id();
-    while (free_inputs_.empty() && !closing_) {
-      if (options_.overflow == Overflow::reject) {
-        ++stats_.rejected;
-        throw Error(
-            ErrorCode::rejected,
-            fmt::format("all {} input slots are in use (overflow policy: reject); try again when a ticket is "
-                        "ready, or raise SessionOptions::slots",
-                        options_.slots));
-      }
-      const bool all_mine =
-          std::all_of(inputs_.begin(), inputs_.end(), [&](const auto& s) { return s->holder == self; });
-      if (all_mine)
-        throw Error(
-            ErrorCode::misuse,
-            fmt::format("this thread already holds all {} input leases, so waiting for another would never "
-                        "end; submit or drop one first, or raise SessionOptions::slots",
-                        options_.slots));
-      input_free_.wait(lock);
-    }
-    if (closing_) throw closed();
-    slot = free_inputs_.back();
-    free_inputs_.pop_back();
-    slot->holder = self;
-  }
+  UniqueLock lock(mutex_);
+  InputSlot* slot = take_input(lock);
+  run_callbacks(lock);  // of what was dropped for it
+  lock.unlock();
   hooks::acquire(slot);
   try {
-    if (slot->shape_map != shapes) slot->shape_map = shapes;
-    const auto infos = engine_->inputs();
-    for (std::size_t i = 0; i < infos.size(); ++i) {
-      const auto it = shapes.find(infos[i].name);
-      Shape& shape = slot->shapes[i];
-      if (it != shapes.end()) {
-        if (shape != it->second) shape = it->second;
-      } else {
-        shape = to_shape(infos[i].shape);  // check_shapes has made sure that it is fixed
-      }
-      const std::size_t bytes = std::max<std::size_t>(1, tensor_bytes(infos[i].dtype, shape));
-      if (!slot->buffers[i] || slot->buffers[i]->size_bytes() < bytes) {
-        slot->buffers[i].reset();
-        slot->buffers[i] = engine_->device().allocate(bytes, MemoryKind::pinned, MemoryUse::io);
-        sched::LockGuard lock(mutex_);
-        ++stats_.allocations;
-      }
-    }
+    fit_input(*slot, shapes);
   } catch (...) {
     return_input(slot);
     throw;
@@ -154,7 +206,22 @@ InputSlot* SessionCore::acquire(const ShapeMap& shapes) {
   return slot;
 }
 
-TicketState* SessionCore::new_ticket_locked() {
+void SessionCore::return_input(InputSlot* slot) noexcept {
+  hooks::release(slot);
+  sched::LockGuard lock(mutex_);
+  free_input(slot);
+}
+
+void SessionCore::free_input(InputSlot* slot) {
+  slot->holder = 0;
+  free_inputs_.push_back(slot);
+  input_free_.notify();
+}
+
+// --- admission
+// -----------------------------------------------------------------------------------------------
+
+TicketState* SessionCore::make_ticket(SubmitOptions&& options) {
   if (free_tickets_.empty()) {
     tickets_.push_back(std::make_unique<TicketState>());
     free_tickets_.reserve(tickets_.capacity());
@@ -163,236 +230,151 @@ TicketState* SessionCore::new_ticket_locked() {
   }
   TicketState* state = free_tickets_.back();
   free_tickets_.pop_back();
-  return state;
-}
-
-TicketState* SessionCore::submit(InputSlot* slot, SubmitOptions&& options) {
-  hooks::release(slot);
-  sched::LockGuard lock(mutex_);
-  if (closing_) throw closed();
-  TicketState* state = new_ticket_locked();
-  state->status = TicketState::Status::pending;
-  state->references = 2;  // the user's Ticket and the queue
-  state->input = slot;
-  state->output = nullptr;
+  state->status = TicketStatus::waiting;
+  state->references = 1;
+  state->job = nullptr;
+  state->next = nullptr;
+  state->row = -1;
   state->error = nullptr;
   state->tag = options.tag;
   state->sequence = next_sequence_++;
   state->times = {.submitted_ns = now_ns()};
+  state->deadline = options.deadline.count() > 0 ? Clock::after(options.deadline) : Clock::time_point::max();
   state->callback = std::move(options.callback);
-  slot->holder = 0;
-  queue_[(queue_head_ + queue_size_) % queue_.size()] = state;
-  ++queue_size_;
   ++stats_.submitted;
-  work_ready_.notify_one();
   return state;
 }
 
+Job* SessionCore::make_job(InputSlot* input) {
+  if (free_jobs_.empty()) {
+    jobs_.push_back(std::make_unique<Job>());
+    free_jobs_.reserve(jobs_.capacity());
+    free_jobs_.push_back(jobs_.back().get());
+  }
+  Job* job = free_jobs_.back();
+  free_jobs_.pop_back();
+  const std::uint64_t generation = job->generation + 1;
+  *job = {};
+  job->generation = generation;
+  job->input = input;
+  return job;
+}
+
+void SessionCore::add_ticket(Job& job, TicketState& state) {
+  ++state.references;
+  ++job.alive;
+  state.job = &job;
+  (job.last ? job.last->next : job.first) = &state;
+  job.last = &state;
+}
+
+void SessionCore::drop(Job& job) {
+  fail_waiting(
+      job,
+      std::make_exception_ptr(Error(ErrorCode::dropped,
+                                    "dropped before it had started, for a newer item (overflow policy); "
+                                    "items come faster than they can be computed")),
+      stats_.dropped);
+}
+
+void SessionCore::enqueue(Job& job) {
+  job.stage = Job::Stage::waiting;
+  if (options_.overflow == Overflow::latest)
+    while (!queue_.empty()) drop(*queue_.front());
+  queue_.push_back(&job);
+  if (options_.overflow == Overflow::drop_newest && free_inputs_.empty()) drop(job);
+  work_.notify();
+}
+
+TicketState* SessionCore::submit(InputSlot* slot, SubmitOptions&& options) {
+  hooks::acquire(slot);  // the lease may have come here from the thread that acquired it
+  declare_host_access(engine_->device(), {slot->arena.get(), 0, slot->layout.size_bytes, Access::write},
+                      "input lease");
+  hooks::release(slot);
+  UniqueLock lock(mutex_);
+  require_open();
+  slot->holder = 0;
+  TicketState* state = make_ticket(std::move(options));
+  Job* job = make_job(slot);
+  add_ticket(*job, *state);
+  enqueue(*job);
+  run_callbacks(lock);
+  return state;
+}
+
+TicketState* SessionCore::submit_copy(std::span<const NamedView> inputs, SubmitOptions&& options) {
+  const auto infos = engine_->inputs();
+  std::vector<const NamedView*> order(infos.size(), nullptr);
+  ShapeMap shapes;
+  for (const NamedView& view : inputs) {
+    const auto it =
+        std::find_if(infos.begin(), infos.end(), [&](const auto& info) { return info.name == view.name; });
+    if (it == infos.end() || order[static_cast<std::size_t>(it - infos.begin())])
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("input '{}' {}", view.name,
+                              it == infos.end() ? "is not one of the engine's" : "is given twice"));
+    if (view.view.dtype() != it->dtype)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("input '{}' takes {}, but the tensor given holds {}", it->name,
+                              to_string(it->dtype), to_string(view.view.dtype())));
+    order[static_cast<std::size_t>(it - infos.begin())] = &view;
+    shapes[it->name] = view.view.shape();
+  }
+  for (std::size_t i = 0; i < infos.size(); ++i)
+    if (!order[i])
+      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' is missing", infos[i].name));
+  if (options_.batch.max_batch > 1) return submit_row(order, std::move(options));
+  InputSlot* slot = acquire(shapes);
+  std::vector<Stager::Piece> pieces;
+  for (std::size_t i = 0; i < order.size(); ++i)
+    pieces.push_back({slot->arena->host_data() + slot->layout.offsets[i], order[i]->view.data(),
+                      order[i]->view.size_bytes()});
+  stager_.copy(pieces);
+  note_staged(slot->layout.size_bytes);
+  try {
+    return submit(slot, std::move(options));
+  } catch (...) {
+    return_input(slot);
+    throw;
+  }
+}
+
+void SessionCore::note_staged(std::size_t bytes) {
+  bool first = false;
+  {
+    sched::LockGuard lock(mutex_);
+    first = stats_.staged++ == 0;
+    stats_.staged_bytes += bytes;
+  }
+  if (first && !engine_->device().unified_memory())
+    log(LogSeverity::warning,
+        "input comes from pageable memory and is copied into pinned memory first; fill the lease that "
+        "Session::acquire gives to avoid the copy (said once)");
+}
+
 void SessionCore::prepare(const ShapeMap& shapes) {
-  engine_->check_shapes(shapes);
-  if (current_worker_of == this)
-    throw Error(ErrorCode::misuse,
-                "Session::prepare cannot be called from a callback: it would wait for itself");
-  PrepareRequest request{.shapes = &shapes, .pending = workers_.size(), .error = nullptr};
-  sched::UniqueLock lock(mutex_);
-  if (closing_) throw closed();
-  for (auto& worker : workers_) worker->requests.push_back(&request);
-  work_ready_.notify_all();
-  request.done.wait(lock, [&] { return request.pending == 0; });
-  if (request.error) std::rethrow_exception(request.error);
-}
-
-void SessionCore::work(Worker& worker) {
-  current_worker_of = this;
-  sched::UniqueLock lock(mutex_);
-  for (;;) {
-    work_ready_.wait(lock, [&] {
-      return !worker.requests.empty() || (queue_size_ > 0 && !free_outputs_.empty()) ||
-             (closing_ && queue_size_ == 0);
-    });
-    if (!worker.requests.empty()) {
-      PrepareRequest& request = *worker.requests.front();
-      worker.requests.pop_front();
-      lock.unlock();
-      std::exception_ptr error;
-      try {
-        worker.context.prepare(*request.shapes);
-      } catch (...) {
-        error = std::current_exception();
-      }
-      lock.lock();
-      if (error && !request.error) request.error = error;
-      if (--request.pending == 0) request.done.notify_all();
-      continue;
+  std::vector<ShapeMap> all{shapes};
+  if (options_.batch.max_batch > 1) {
+    std::vector<Shape> items;
+    for (const auto& info : engine_->inputs()) {
+      const auto it = shapes.find(info.name);
+      items.push_back(it != shapes.end() ? it->second : to_shape(info.shape));
     }
-    if (queue_size_ == 0) break;  // closing, and all work is done
-    TicketState* state = queue_[queue_head_];
-    queue_head_ = (queue_head_ + 1) % queue_.size();
-    --queue_size_;
-    OutputSlot* output = free_outputs_.back();
-    free_outputs_.pop_back();
-    lock.unlock();
-    run_item(worker, *state, *output);
-    lock.lock();
+    all = batch_shapes(items);
   }
-  current_worker_of = nullptr;
-}
-
-void SessionCore::size_outputs(OutputSlot& output, const runtime::Prepared& prepared) {
-  for (std::size_t i = 0; i < output.buffers.size(); ++i) {
-    const TensorDesc& desc = prepared.outputs[i];
-    if (output.shapes[i] != desc.shape) output.shapes[i] = desc.shape;
-    const std::size_t bytes = std::max<std::size_t>(1, desc.span_bytes());
-    if (output.buffers[i] && output.buffers[i]->size_bytes() >= bytes) continue;
-    output.buffers[i].reset();
-    output.buffers[i] = engine_->device().allocate(bytes, MemoryKind::pinned, MemoryUse::io);
-    sched::LockGuard lock(mutex_);
-    ++stats_.allocations;
+  for (const ShapeMap& one : all) {
+    engine_->check_shapes(one);
+    UniqueLock lock(mutex_);
+    if (in_callback_of(*this))
+      throw Error(ErrorCode::misuse,
+                  "Session::prepare cannot be called from a callback: it would wait for itself");
+    require_open();
+    PrepareRequest request{.shapes = &one, .pending = lanes_.size(), .error = nullptr};
+    for (auto& lane : lanes_) lane->requests.push_back(&request);
+    work_.notify();
+    while (request.pending > 0) request.done.wait_until(lock, Clock::time_point::max(), WaitPolicy::block);
+    if (request.error) std::rethrow_exception(request.error);
   }
-}
-
-void SessionCore::run_item(Worker& worker, TicketState& state, OutputSlot& output) {
-  InputSlot& input = *state.input;
-  std::exception_ptr error;
-  state.times.started_ns = now_ns();
-  hooks::acquire(&input);
-  hooks::acquire(&output);
-  try {
-    const runtime::Prepared* prepared = nullptr;
-    if (runtime::reads_input_values(engine_->plan())) {
-      for (std::size_t i = 0; i < worker.data.size(); ++i) worker.data[i] = input.buffers[i]->host_data();
-      prepared = &worker.context.prepare(input.shape_map,
-                                         runtime::collect_input_values(*engine_, worker.data, input.shapes));
-    } else {
-      prepared = &worker.context.prepare(input.shape_map);
-    }
-    size_outputs(output, *prepared);
-    for (std::size_t i = 0; i < input.buffers.size(); ++i) worker.context.bind_input(i, input.buffers[i]);
-    for (std::size_t i = 0; i < output.buffers.size(); ++i) worker.context.bind_output(i, output.buffers[i]);
-    worker.context.enqueue(*worker.stream, *worker.done);
-    worker.done->wait();
-  } catch (...) {
-    error = std::current_exception();
-  }
-  hooks::release(&output);
-  hooks::release(&input);
-  finish(state, &output, error);
-}
-
-void SessionCore::finish(TicketState& state, OutputSlot* output, std::exception_ptr error) {
-  std::function<void(Ticket)> callback;
-  {
-    sched::LockGuard lock(mutex_);
-    state.times.finished_ns = now_ns();
-    free_inputs_.push_back(std::exchange(state.input, nullptr));
-    input_free_.notify_one();
-    callback = std::move(state.callback);
-    state.callback = nullptr;
-    if (error) {
-      state.status = TicketState::Status::failed;
-      state.error = error;
-      free_outputs_.push_back(output);
-      ++stats_.failed;
-    } else {
-      state.status = TicketState::Status::done;
-      state.output = output;
-      output->tag = state.tag;
-      output->sequence = state.sequence;
-      ++stats_.completed;
-    }
-    state.changed.notify_all();
-    if (callback) ++state.references;
-    release_locked(state);  // the queue's reference
-  }
-  if (!callback) return;
-  try {
-    callback(Ticket(shared_from_this(), &state));
-  } catch (const std::exception& e) {
-    log(LogSeverity::error,
-        fmt::format("a session callback threw: {}; the item's ticket is not affected", e.what()));
-  } catch (...) {
-    log(LogSeverity::error,
-        "a session callback threw something that is not a std::exception; the item's ticket is not affected");
-  }
-}
-
-void SessionCore::release_locked(TicketState& state) {
-  if (--state.references > 0) return;
-  if (state.output) {
-    free_outputs_.push_back(std::exchange(state.output, nullptr));
-    work_ready_.notify_all();
-  }
-  state.error = nullptr;
-  free_tickets_.push_back(&state);
-}
-
-void SessionCore::drop_ticket(TicketState* state) noexcept {
-  sched::LockGuard lock(mutex_);
-  release_locked(*state);
-}
-
-void SessionCore::return_input(InputSlot* slot) noexcept {
-  hooks::release(slot);
-  sched::LockGuard lock(mutex_);
-  slot->holder = 0;
-  free_inputs_.push_back(slot);
-  input_free_.notify_one();
-}
-
-void SessionCore::return_output(OutputSlot* slot) noexcept {
-  hooks::release(slot);
-  sched::LockGuard lock(mutex_);
-  slot->holder = 0;
-  free_outputs_.push_back(slot);
-  work_ready_.notify_all();
-}
-
-bool SessionCore::ticket_ready(const TicketState& state) const {
-  sched::LockGuard lock(mutex_);
-  return state.status != TicketState::Status::pending;
-}
-
-bool SessionCore::wait_ticket(TicketState& state, sched::Clock::time_point deadline) {
-  sched::UniqueLock lock(mutex_);
-  if (state.status == TicketState::Status::pending && current_worker_of == this && workers_.size() == 1)
-    throw Error(ErrorCode::misuse,
-                "a callback of a session with one stream cannot wait for another of its tickets");
-  const std::uint64_t self = sched::this_thread_id();
-  const auto all_mine = [&] {
-    return std::all_of(outputs_.begin(), outputs_.end(), [&](const auto& o) { return o->holder == self; });
-  };
-  while (state.status == TicketState::Status::pending) {
-    if (all_mine())
-      throw Error(
-          ErrorCode::misuse,
-          fmt::format("this thread holds all {} output leases, so this ticket could never become ready; drop "
-                      "one first, or raise SessionOptions::slots",
-                      options_.slots));
-    if (!state.changed.wait_until(lock, deadline) && state.status == TicketState::Status::pending)
-      return false;
-  }
-  return true;
-}
-
-OutputSlot* SessionCore::take_output(TicketState& state) {
-  wait_ticket(state, sched::Clock::time_point::max());
-  OutputSlot* slot = nullptr;
-  {
-    sched::LockGuard lock(mutex_);
-    if (state.status == TicketState::Status::failed) std::rethrow_exception(state.error);
-    if (state.status == TicketState::Status::taken)
-      throw Error(ErrorCode::misuse, "Ticket::get was called twice; the first call took the result");
-    state.status = TicketState::Status::taken;
-    slot = std::exchange(state.output, nullptr);
-    slot->holder = sched::this_thread_id();
-  }
-  hooks::acquire(slot);
-  return slot;
-}
-
-TicketTimes SessionCore::ticket_times(const TicketState& state) const {
-  sched::LockGuard lock(mutex_);
-  return state.times;
 }
 
 SessionStats SessionCore::stats() const {

@@ -1,13 +1,15 @@
 // The machinery behind Session: three pools (inputs, contexts, outputs) joined per inference.
 //
-// One mutex guards all of it; kernels run outside. A worker owns one Context, one stream and one event; it
-// takes the oldest item when an output slot is free, so that a slow reader of outputs holds outputs and never
-// a context. Every hand-over (lease to worker, worker to lease) is told to the hazard checker through base
-// hooks.
+// One mutex guards all of it; copies and kernels run outside. A Lane owns a context and its streams; it takes
+// the oldest job when an output is free, so that a slow reader holds outputs and never a context. Every
+// hand-over (lease to lane, lane to lease) is told to the hazard checker through base/hooks.h.
+//
+//   session_core.cc  construction, inputs and admission, closing      lane.cc     jobs onto a context
+//   delivery.cc      from a finished job to ready tickets             batch.cc    single items into jobs
+//   tickets.cc       what Ticket and OutputLease ask for              stager.cc   copies from pageable memory
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -17,86 +19,129 @@
 
 #include "base/sched.h"
 #include "device/device.h"
+#include "pipeline/slots.h"
+#include "pipeline/stager.h"
 #include "runtime/engine.h"
 
 namespace headrace::pipeline {
 
-struct InputSlot {
-  std::vector<BufferRef> buffers;  ///< one per engine input; grown when a larger shape is acquired
-  std::vector<Shape> shapes;
-  ShapeMap shape_map;
-  std::uint64_t holder = 0;  ///< thread that acquired the lease; 0: free or in flight
-};
+class Lane;
+using Clock = sched::Clock;
+using sched::UniqueLock;
 
-struct OutputSlot {
-  std::vector<BufferRef> buffers;
-  std::vector<Shape> shapes;
-  std::uint64_t holder = 0;  ///< thread that holds the lease; 0: free, in flight, or in a ticket
-  std::uint64_t tag = 0, sequence = 0;
-};
-
-struct TicketState {
-  enum class Status : std::uint8_t { pending, done, failed, taken };
-  Status status = Status::pending;
-  int references = 0;  ///< the user's Ticket, the queue, the callback's Ticket
-  InputSlot* input = nullptr;
-  OutputSlot* output = nullptr;
-  std::exception_ptr error;
-  std::uint64_t tag = 0, sequence = 0;
-  TicketTimes times;
-  std::function<void(Ticket)> callback;
-  sched::CondVar changed{"ticket"};
-};
+std::int64_t now_ns();
+/// Whether the calling thread is in a callback of this session.
+bool in_callback_of(const SessionCore& core);
+constexpr std::chrono::seconds kLongWait{5};
 
 class SessionCore : public std::enable_shared_from_this<SessionCore> {
  public:
   SessionCore(runtime::EngineRef engine, const SessionOptions& options);
   ~SessionCore();
-  void start();  ///< after construction: workers need shared_from_this for callbacks
-  void close();
-
-  InputSlot* acquire(const ShapeMap& shapes);
-  TicketState* submit(InputSlot* slot, SubmitOptions&& options);
+  void start();  ///< after construction: lanes need shared_from_this for callbacks
+  void close(Closing how);
   void prepare(const ShapeMap& shapes);
   SessionStats stats() const;
   const runtime::Engine& engine() const { return *engine_; }
+  const runtime::EngineRef& engine_ref() const { return engine_; }
+  const SessionOptions& options() const { return options_; }
 
+  // inputs
+  InputSlot* acquire(const ShapeMap& shapes);
+  TicketState* submit(InputSlot* slot, SubmitOptions&& options);
+  TicketState* submit_copy(std::span<const NamedView> inputs, SubmitOptions&& options);
   void return_input(InputSlot* slot) noexcept;
+
+  // outputs and tickets
   void return_output(OutputSlot* slot) noexcept;
+  void hand_over(OutputSlot* slot);
   void drop_ticket(TicketState* state) noexcept;
-  bool ticket_ready(const TicketState& state) const;
   /// False when the deadline passed first.
-  bool wait_ticket(TicketState& state, sched::Clock::time_point deadline);
+  bool wait_ticket(TicketState& state, Clock::time_point deadline);
   OutputSlot* take_output(TicketState& state);
+  bool cancel_ticket(TicketState& state);
+  void call_back(TicketState* state, std::function<void(Ticket)> callback);
   TicketTimes ticket_times(const TicketState& state) const;
 
+  // lanes
+  struct PrepareRequest {
+    const ShapeMap* shapes = nullptr;
+    std::size_t pending = 0;
+    std::exception_ptr error;
+    Signal done{"session.prepare"};
+  };
+  struct Work {
+    Job* job = nullptr;
+    PrepareRequest* request = nullptr;  ///< both null: the session is closed, and nothing is left
+  };
+  Work next_work(Lane& lane);
+  void answer(PrepareRequest& request, std::exception_ptr error);
+  void fit_output(OutputSlot& output, const runtime::Prepared& prepared);
+  void note_late();
+  void input_free(Job& job, std::uint64_t generation);
+  void finish(Lane& lane, Job& job, std::exception_ptr error);
+
  private:
-  struct Worker;
-  struct PrepareRequest;
-  void work(Worker& worker);
-  void run_item(Worker& worker, TicketState& state, OutputSlot& output);
-  void size_outputs(OutputSlot& output, const runtime::Prepared& prepared);
-  void finish(TicketState& state, OutputSlot* output, std::exception_ptr error);
-  void release_locked(TicketState& state);  ///< one reference less
-  TicketState* new_ticket_locked();
+  // With the mutex held. `lock` is given up where it says so.
+  void require_open() const;
+  InputSlot* take_input(UniqueLock& lock);  ///< may wait
+  Clock::time_point complain(const char* who);
+  void require_others_to_free(std::uint64_t self) const;
+  TicketState* make_ticket(SubmitOptions&& options);
+  Job* make_job(InputSlot* input);
+  void add_ticket(Job& job, TicketState& state);
+  void enqueue(Job& job);                    ///< as the overflow policy says
+  void drop(Job& job);                       ///< a waiting one, for that policy
+  void break_off(std::exception_ptr error);  ///< the device has failed for good
+  void fail_ticket(TicketState& state, std::exception_ptr error);
+  void fail_waiting(Job& job, std::exception_ptr error, std::uint64_t& counter);
+  void forget_if_dead(Job& job);
+  void deliver(Job& job);
+  void recycle(Job& job);
+  void make_ready(TicketState& state, TicketStatus status);
+  void release_ticket(TicketState& state);  ///< one reference less
+  void release_output(OutputSlot* slot);    ///< one reference less
+  void free_input(InputSlot* slot);
+  Clock::time_point expire();            ///< what is due; the time when the next item is
+  void run_callbacks(UniqueLock& lock);  ///< gives up the lock; one thread at a time
+  OutputSlot* find_output(Lane& lane);
+  void fit_input(InputSlot& slot, const ShapeMap& shapes);  ///< without the mutex
+  void note_staged(std::size_t bytes);                      ///< without the mutex
+
+  // batches: batch.cc
+  TicketState* submit_row(const std::vector<const NamedView*>& inputs, SubmitOptions&& options);
+  void open_batch(UniqueLock& lock, const std::vector<Shape>& items);
+  void seal_batch(UniqueLock& lock);           ///< the open one takes no more rows
+  void run_batch(UniqueLock& lock, Job& job);  ///< sealed, and all rows are filled
+  std::vector<ShapeMap> batch_shapes(const std::vector<Shape>& items) const;  ///< of all sizes, rising
 
   runtime::EngineRef engine_;
   SessionOptions options_;
+  Stager stager_;
   mutable sched::Mutex mutex_{"session"};
-  sched::CondVar input_free_{"session.input_free"};
-  sched::CondVar work_ready_{"session.work_ready"};
+  Signal input_free_{"session.input_free"}, work_{"session.work"};
   std::vector<std::unique_ptr<InputSlot>> inputs_;
   std::vector<std::unique_ptr<OutputSlot>> outputs_;
   std::vector<std::unique_ptr<TicketState>> tickets_;
+  std::vector<std::unique_ptr<Job>> jobs_;
   std::vector<InputSlot*> free_inputs_;
   std::vector<OutputSlot*> free_outputs_;
   std::vector<TicketState*> free_tickets_;
-  std::vector<TicketState*> queue_;  ///< ring: at most one item per input slot
-  std::size_t queue_head_ = 0, queue_size_ = 0;
-  std::vector<std::unique_ptr<Worker>> workers_;
-  bool closing_ = false;
-  bool joined_ = false;
+  std::vector<Job*> free_jobs_;
+  std::vector<Job*> queue_;  ///< waiting, oldest first
+  std::vector<Job*> order_;  ///< running or complete, not delivered
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  Job* open_ = nullptr;                ///< the batch that takes rows
+  std::vector<ShapeMap> batch_sizes_;  ///< shapes of the batches that open_'s items can make
+  std::vector<Shape> batch_items_;     ///< shapes of those items
+  bool opening_ = false;               ///< a thread makes the next open_
+  std::uint64_t filling_ = 0;          ///< batches that are open, or whose rows are being copied
+  TicketState *callbacks_ = nullptr, *last_callback_ = nullptr;
+  bool calling_back_ = false;
+  bool closing_ = false, closed_ = false;
+  std::exception_ptr broken_;  ///< the device has failed for good
   std::uint64_t next_sequence_ = 0;
+  std::uint64_t running_ = 0;
   SessionStats stats_;
 };
 

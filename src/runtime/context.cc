@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <list>
 
 #include <fmt/format.h>
@@ -16,8 +15,8 @@
 
 namespace headrace::runtime {
 
-Context::Context(EngineRef engine, std::size_t profile, int threads)
-    : state_(std::make_unique<State>(std::move(engine), profile, threads)) {}
+Context::Context(EngineRef engine, std::size_t profile, int threads, int ring)
+    : state_(std::make_unique<State>(std::move(engine), profile, threads, ring)) {}
 Context::~Context() {
   if (state_) state_->drain();
 }
@@ -25,7 +24,7 @@ Context::Context(Context&&) noexcept = default;
 
 const Engine& Context::engine() const { return *state_->engine; }
 
-Context::State::State(EngineRef e, std::size_t p, int t)
+Context::State::State(EngineRef e, std::size_t p, int t, int r)
     : engine(std::move(e)), profile(p), threads(t > 0 ? t : engine->threads()) {
   const Engine::State& owner = engine->state();
   if (profile != kByShapes && profile >= owner.plan->profiles.size())
@@ -33,9 +32,12 @@ Context::State::State(EngineRef e, std::size_t p, int t)
                 fmt::format("there is no profile {}: the plan has {}", profile, owner.plan->profiles.size()));
   inputs.resize(owner.inputs.size());
   outputs.resize(owner.outputs.size());
-  staged_inputs.resize(owner.inputs.size());
-  staged_outputs.resize(owner.outputs.size());
   finished = owner.device->make_event();
+  if (r < 1 || r > 64) throw Error(ErrorCode::invalid_argument, fmt::format("a ring of {}; use 1 to 64", r));
+  if (!owner.device->unified_memory()) ring.resize(static_cast<std::size_t>(r));
+  for (RingSlot& slot : ring)
+    for (EventRef* event : {&slot.filled, &slot.consumed, &slot.computed, &slot.emptied})
+      *event = owner.device->make_event();
 }
 
 void Context::State::drain() noexcept {
@@ -92,6 +94,7 @@ const Prepared& Context::prepare(const ShapeMap& shapes, const HostValueMap& hos
   for (auto it = s.entries.rbegin(); s.generation != generation && it != s.entries.rend(); ++it)
     s.activate(*it);
   s.activate(s.entries.front());
+  ++s.entries.front().prepared->uses;
   return *s.entries.front().prepared;
 }
 
@@ -131,6 +134,8 @@ void Context::State::make_entry(const ShapeMap& shapes, const HostValueMap& host
   for (std::size_t i = 0; i < entry.prepared->outputs.size(); ++i)
     entry.output_bytes.push_back(entry.prepared->outputs[i].span_bytes());
   add_launches(entry, resolved, chosen.profile);
+  entry.prepared->input_layout = make_layout(entry.input_bytes);
+  entry.prepared->output_layout = make_layout(entry.output_bytes);
   fit(entry);
   if (entries.size() >= kMaxEntries) {
     drain();  // its kernels may still be running
@@ -201,8 +206,7 @@ void Context::State::add_launches(Entry& entry, const ResolvedPlan& resolved, st
 
 void Context::State::fit(const Entry& entry) {
   grow(entry.prepared->arena_bytes, entry.prepared->workspace_bytes);
-  grow_staging(staged_inputs, entry.input_bytes);
-  grow_staging(staged_outputs, entry.output_bytes);
+  grow_ring(entry);
 }
 
 void Context::State::grow(std::uint64_t arena_bytes, std::uint64_t workspace_bytes) {
@@ -223,35 +227,21 @@ void Context::State::grow(std::uint64_t arena_bytes, std::uint64_t workspace_byt
   }
 }
 
-void Context::State::grow_staging(std::vector<BufferRef>& staging, const std::vector<std::size_t>& bytes) {
+/// Device memory for the inputs and outputs of as many inferences as overlap.
+void Context::State::grow_ring(const Entry& entry) {
   Device& device = *engine->state().device;
   if (device.unified_memory()) return;
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    if (staging[i] && staging[i]->size_bytes() >= bytes[i]) continue;
+  const auto grow_one = [&](BufferRef& buffer, std::size_t bytes) {
+    if (buffer && buffer->size_bytes() >= bytes) return;
     drain();
-    staging[i].reset();
+    buffer.reset();
     ++generation;
-    staging[i] = device.allocate(std::max<std::size_t>(bytes[i], 1), MemoryKind::device, MemoryUse::io);
+    buffer = device.allocate(std::max<std::size_t>(bytes, 1), MemoryKind::device, MemoryUse::io);
+  };
+  for (RingSlot& slot : ring) {
+    grow_one(slot.inputs, entry.prepared->input_layout.size_bytes);
+    grow_one(slot.outputs, entry.prepared->output_layout.size_bytes);
   }
-}
-
-bool Context::State::is_staged(const Binding& binding) const {
-  return binding.buffer && binding.buffer->kind() != MemoryKind::device &&
-         !engine->state().device->unified_memory();
-}
-
-void Context::State::upload(Stream& stream, const Entry& entry) const {
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    if (const std::size_t bytes = entry.input_bytes[i]; bytes > 0 && is_staged(inputs[i]))
-      stream.copy({staged_inputs[i].get(), 0, bytes, Access::write},
-                  {inputs[i].buffer.get(), inputs[i].offset, bytes, Access::read});
-}
-
-void Context::State::download(Stream& stream, const Entry& entry) const {
-  for (std::size_t i = 0; i < outputs.size(); ++i)
-    if (const std::size_t bytes = entry.output_bytes[i]; bytes > 0 && is_staged(outputs[i]))
-      stream.copy({outputs[i].buffer.get(), outputs[i].offset, bytes, Access::write},
-                  {staged_outputs[i].get(), 0, bytes, Access::read});
 }
 
 void Context::State::activate(Entry& entry) {
@@ -263,157 +253,6 @@ void Context::State::activate(Entry& entry) {
   if (entry.generation == generation) return;
   entry.generation = generation;
   record(entry);
-}
-
-void Context::State::drop_recordings(std::size_t keep) {
-  for (Entry& entry : entries) {
-    if (!entry.recording) continue;
-    if (keep > 0) {
-      --keep;
-      continue;
-    }
-    entry.recording.reset();
-    entry.generation = 0;  // recorded again when it is prepared again
-    engine->state().stats.dropped.fetch_add(1, std::memory_order_relaxed);
-  }
-}
-
-void Context::State::record(Entry& entry) {
-  const Engine::State& owner = engine->state();
-  Device& device = *owner.device;
-  if (entry.recording) drain();
-  entry.recording.reset();
-  if (!device.can_record() || device.unified_memory() || entry.launches.empty() || owner.max_recordings == 0)
-    return;
-  drain();
-  drop_recordings(owner.max_recordings - 1);
-  if (!recorder) recorder = device.make_stream({.name = "record"});
-  // Once for real, on zeros: vendors load kernels when they first run, which a capture does not allow.
-  std::vector<Binding> in, out;
-  for (std::size_t i = 0; i < staged_inputs.size(); ++i) {
-    in.push_back({staged_inputs[i], 0});
-    const std::size_t bytes = entry.input_bytes[i];
-    if (bytes == 0) continue;
-    const BufferRef zeros = device.allocate(bytes, MemoryKind::pinned, MemoryUse::io);
-    std::memset(zeros->host_data(), 0, bytes);
-    recorder->copy({staged_inputs[i].get(), 0, bytes, Access::write}, {zeros.get(), 0, bytes, Access::read});
-    recorder->synchronize();
-  }
-  for (const BufferRef& buffer : staged_outputs) out.push_back({buffer, 0});
-  patch(entry, in, out);
-  const auto launch_all = [&] {
-    for (const Launch& l : entry.launches) launch(*recorder, entry, l);
-  };
-  launch_all();
-  recorder->synchronize();
-  try {
-    entry.recording = recorder->make_recording(launch_all);
-    owner.stats.recorded.fetch_add(1, std::memory_order_relaxed);
-  } catch (const Error& e) {
-    owner.stats.count_unrecorded(e.what());
-    log(LogSeverity::warning, "these shapes run launch by launch, they could not be recorded: ", e.what());
-  }
-}
-
-// --- running
-// ---------------------------------------------------------------------------------------------------------
-
-void Context::State::bind(std::vector<Binding>& bindings, const char* what, std::size_t index,
-                          BufferRef buffer, std::size_t offset) {
-  if (index >= bindings.size())
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("there is no {} {}: the engine has {}", what, index, bindings.size()));
-  Binding& binding = bindings[index];
-  if (in_flight && finished->ready()) {
-    in_flight = false;
-    retired.clear();
-  }
-  if (in_flight && binding.buffer && binding.buffer != buffer) retired.push_back(std::move(binding.buffer));
-  binding.buffer = std::move(buffer);
-  binding.offset = offset;
-}
-
-void Context::bind_input(std::size_t index, BufferRef buffer, std::size_t offset) {
-  Busy busy(state_->busy);
-  state_->bind(state_->inputs, "input", index, std::move(buffer), offset);
-}
-
-void Context::bind_output(std::size_t index, BufferRef buffer, std::size_t offset) {
-  Busy busy(state_->busy);
-  state_->bind(state_->outputs, "output", index, std::move(buffer), offset);
-}
-
-void Context::State::check_binding(const Binding& binding, std::size_t bytes, const char* what,
-                                   std::size_t index) const {
-  if (!binding.buffer) {
-    if (bytes == 0) return;
-    throw Error(ErrorCode::misuse,
-                fmt::format("{} {} is not bound; bind memory for it before enqueue", what, index));
-  }
-  const std::size_t have = binding.buffer->size_bytes();
-  if (binding.offset > have || bytes > have - binding.offset)
-    throw Error(
-        ErrorCode::misuse,
-        fmt::format(
-            "the memory bound for {} {} has {} bytes from offset {} on, but the prepared shapes need {}",
-            what, index, have, binding.offset, bytes));
-}
-
-void Context::State::patch(Entry& entry, const std::vector<Binding>& in,
-                           const std::vector<Binding>& out) const {
-  for (std::size_t i = 0; i < in.size(); ++i) check_binding(in[i], entry.input_bytes[i], "input", i);
-  for (std::size_t i = 0; i < out.size(); ++i) check_binding(out[i], entry.output_bytes[i], "output", i);
-  for (const Patch& p : entry.patches) {
-    const Binding& binding = p.kind == Patch::input ? in[p.io] : out[p.io];
-    const bool staged = is_staged(binding);
-    Operand& operand = entry.operands[p.operand];
-    operand.buffer = !staged                  ? binding.buffer.get()
-                     : p.kind == Patch::input ? staged_inputs[p.io].get()
-                                              : staged_outputs[p.io].get();
-    operand.offset = operand.size == 0 ? 0 : (staged ? 0 : binding.offset) + p.offset;
-  }
-}
-
-void Context::State::launch(Stream& stream, const Entry& entry, const Launch& l) const {
-  stream.launch(
-      *l.kernel, {entry.operands.data() + l.first, l.count},
-      Operand{l.workspace_bytes > 0 ? workspace.get() : nullptr, 0, l.workspace_bytes, Access::read_write});
-}
-
-void Context::enqueue(Stream& stream, Event& done, Event* input_consumed) {
-  Busy busy(state_->busy);
-  State& s = *state_;
-  if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before enqueue");
-  Entry& entry = *s.current;
-  s.patch(entry, s.inputs, s.outputs);
-  const bool all_staged = std::all_of(s.inputs.begin(), s.inputs.end(),
-                                      [&](const Binding& b) { return !b.buffer || s.is_staged(b); });
-  if (input_consumed && entry.last_input_launch < 0) stream.record(*input_consumed);
-  try {
-    s.upload(stream, entry);
-    if (input_consumed && all_staged && entry.last_input_launch >= 0) {
-      stream.record(*input_consumed);
-      input_consumed = nullptr;
-    }
-    const bool replays = entry.recording && all_staged && s.outputs_staged();
-    if (replays) stream.replay(*entry.recording);
-    for (std::size_t i = 0; !replays && i < entry.launches.size(); ++i) {
-      s.launch(stream, entry, entry.launches[i]);
-      if (input_consumed && static_cast<std::ptrdiff_t>(i) == entry.last_input_launch)
-        stream.record(*input_consumed);
-    }
-    s.download(stream, entry);
-  } catch (...) {
-    s.note_in_flight(stream);  // what was submitted before the failure may still run
-    throw;
-  }
-  stream.record(done);
-  s.note_in_flight(stream);
-}
-
-void Context::State::note_in_flight(Stream& stream) {
-  stream.record(*finished);
-  in_flight = true;
 }
 
 }  // namespace headrace::runtime

@@ -13,6 +13,7 @@
 
 #include "runtime/engine.h"
 #include "runtime/engine_state.h"
+#include "runtime/io.h"
 
 namespace headrace::runtime {
 
@@ -73,16 +74,27 @@ struct Entry {
   std::vector<Operand> operands;
   std::vector<Patch> patches;
   std::vector<std::size_t> arena_operands;
-  Buffer* arena = nullptr;               ///< that `operands` point into
-  std::uint64_t generation = 0;          ///< of the context's memory that `recording` was made for
-  std::unique_ptr<Recording> recording;  ///< all launches, on staged inputs and outputs; null: none
+  Buffer* arena = nullptr;       ///< that `operands` point into
+  std::uint64_t generation = 0;  ///< of the context's memory that `recordings` were made for
+  /// All launches on the inputs and outputs of each slot of the ring; empty: none.
+  std::vector<std::unique_ptr<Recording>> recordings;
   std::ptrdiff_t last_input_launch = -1;
+};
+
+/// Device memory of one inference's inputs and outputs, where bound memory is host memory. Inferences take
+/// the slots in turn, so that the next one's upload and the last one's download overlap with the computation.
+/// The events order the streams of an inference, and with those of the slot's next one.
+struct RingSlot {
+  BufferRef inputs, outputs;   ///< laid out as Prepared::input_layout and output_layout say
+  EventRef filled, consumed;   ///< the inputs are uploaded; no launch reads them any more
+  EventRef computed, emptied;  ///< the outputs are written; they are downloaded
+  bool used = false;           ///< `consumed` and `emptied` were recorded
 };
 
 struct Context::State {
   static constexpr std::size_t kMaxEntries = 64;
 
-  State(EngineRef engine, std::size_t profile, int threads);
+  State(EngineRef engine, std::size_t profile, int threads, int ring);
   bool matches(const Entry& entry, const ShapeMap& shapes, const HostValueMap& values) const;
   void make_entry(const ShapeMap& shapes, const HostValueMap& host_values);
   /// Operands and launches of a key that the profile `used` serves.
@@ -90,28 +102,40 @@ struct Context::State {
   /// Memory of the context for this key: nothing is done when it is there.
   void fit(const Entry& entry);
   void grow(std::uint64_t arena_bytes, std::uint64_t workspace_bytes);
-  void grow_staging(std::vector<BufferRef>& staging, const std::vector<std::size_t>& bytes);
+  void grow_ring(const Entry& entry);
   /// Whether this binding is host memory that the device cannot compute on.
   bool is_staged(const Binding& binding) const;
   double recorded_us(Stream& stream, const Entry& entry, const Launch& launch, int repeats) const;
-  /// Makes the recording of an entry, on devices that can.
+  bool all_staged(const std::vector<Binding>& bindings) const {
+    return std::all_of(bindings.begin(), bindings.end(),
+                       [this](const Binding& b) { return !b.buffer || is_staged(b); });
+  }
+  bool any_staged(const std::vector<Binding>& bindings) const {
+    return std::any_of(bindings.begin(), bindings.end(), [this](const Binding& b) { return is_staged(b); });
+  }
+  /// Makes the recordings of an entry, on devices that can.
   void record(Entry& entry);
   /// Keeps the recordings of the `keep` entries used last. Nothing is in flight.
   void drop_recordings(std::size_t keep);
-  bool outputs_staged() const {
-    return std::all_of(outputs.begin(), outputs.end(),
-                       [this](const Binding& b) { return !b.buffer || is_staged(b); });
-  }
-  void upload(Stream& stream, const Entry& entry) const;
-  void download(Stream& stream, const Entry& entry) const;
+  enum class Direction : std::uint8_t { up, down };
+  /// Copies between bound host memory and an arena of the ring: one copy where the bound memory has the
+  /// arena's layout, else one for each tensor.
+  void copy_io(Stream& stream, Direction direction, const std::vector<Binding>& bindings,
+               const std::vector<std::size_t>& bytes, const IoLayout& layout, Buffer& arena) const;
+  void compute(Stream& stream, const Entry& entry, Event* input_consumed, Event* slot_consumed) const;
+  void submit(const Streams& streams, Event& done, Event* input_consumed, Entry& entry, RingSlot* slot);
   void activate(Entry& entry);
   void bind(std::vector<Binding>& bindings, const char* what, std::size_t index, BufferRef buffer,
             std::size_t offset);
   void check_binding(const Binding& binding, std::size_t bytes, const char* what, std::size_t index) const;
-  void patch(Entry& entry, const std::vector<Binding>& in, const std::vector<Binding>& out) const;
+  /// Points the entry's operands at bound memory, or at `slot` where that is host memory.
+  void patch(Entry& entry, const std::vector<Binding>& in, const std::vector<Binding>& out,
+             const RingSlot* slot) const;
+  void patch_ring(Entry& entry, const RingSlot& slot) const;  ///< all of them at `slot`
   void launch(Stream& stream, const Entry& entry, const Launch& launch) const;
-  void note_in_flight(Stream& stream);
-  void drain() noexcept;  ///< waits for all that was enqueued
+  void note_in_flight(const Streams& streams);
+  void give_up(const Streams& streams) noexcept;  ///< waits for what was submitted of a failed enqueue
+  void drain() noexcept;                          ///< waits for all that was enqueued
 
   EngineRef engine;
   std::size_t profile = kByShapes;
@@ -122,13 +146,14 @@ struct Context::State {
   std::vector<Binding> inputs, outputs;
   std::vector<BufferRef> retired;  ///< replaced bindings that queued work may still touch
   BufferRef arena, workspace;
-  /// Own device memory of bound host memory, by input and output; all null where device memory is host
-  /// memory.
-  std::vector<BufferRef> staged_inputs, staged_outputs;
+  std::vector<RingSlot> ring;  ///< empty where device memory is host memory
+  std::size_t next_slot = 0;
   std::uint64_t generation = 1;  ///< grows when any of these is allocated anew
   std::unique_ptr<Stream> recorder;
   EventRef finished;
   bool in_flight = false;
+  const Stream* last_upload = nullptr;  ///< the streams of what is in flight
+  const Stream* last_compute = nullptr;
 };
 
 }  // namespace headrace::runtime

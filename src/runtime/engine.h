@@ -71,11 +71,28 @@ class Engine {
 };
 using EngineRef = std::shared_ptr<const Engine>;
 
+/// Where the tensors of one side lie in one block of memory.
+struct IoLayout {
+  std::vector<std::size_t> offsets;
+  std::size_t size_bytes = 0;
+};
+
 /// Shapes and byte sizes of one prepared key. Stable address while the context lives.
 struct Prepared {
   std::vector<TensorDesc> inputs, outputs;  ///< dense, plain: the I/O contract
   std::uint64_t arena_bytes = 0, workspace_bytes = 0;
   std::size_t profile = 0;  ///< the plan's profile that serves it
+  /// Host memory that is bound with these layouts goes up and down in one copy each, however many tensors.
+  IoLayout input_layout, output_layout;
+  std::uint64_t uses = 0;  ///< times that `prepare` gave it; 1: it has just been made
+};
+
+/// The streams of one inference, which may be one and the same. With three, copies and computation of
+/// successive inferences overlap. Uploads and downloads are used for bound host memory only.
+struct Streams {
+  Stream& upload;
+  Stream& compute;
+  Stream& download;
 };
 
 struct StepTime {
@@ -85,11 +102,16 @@ struct StepTime {
   LayerCost cost;
 };
 
+struct CopyTime {
+  double upload_us = 0, download_us = 0;
+};
+
 class Context {
  public:
   /// `profile`: the one to use, or kByShapes: chosen by `prepare` for each shape key.
   /// `threads`: team of the streams that its work will run on, for which kernels are made; 0: the engine's.
-  explicit Context(EngineRef engine, std::size_t profile = kByShapes, int threads = 0);
+  /// `ring`: device copies of inputs and outputs, where device memory is apart: 2 let copies overlap.
+  explicit Context(EngineRef engine, std::size_t profile = kByShapes, int threads = 0, int ring = 1);
   ~Context();
   Context(Context&&) noexcept;
 
@@ -101,9 +123,14 @@ class Context {
   /// executed.
   void bind_input(std::size_t index, BufferRef buffer, std::size_t offset = 0);
   void bind_output(std::size_t index, BufferRef buffer, std::size_t offset = 0);
-  /// Enqueues the key prepared last. `input_consumed`, if given, is recorded after the last step that reads
-  /// an input. `done` is recorded at the end. Error(misuse) when something is unprepared or unbound.
-  void enqueue(Stream& stream, Event& done, Event* input_consumed = nullptr);
+  /// Enqueues the key prepared last. `input_consumed`, if given, is recorded when the bound inputs may be
+  /// overwritten: after the upload, or after the last step that reads one. `done` is recorded at the end.
+  /// Failures of one inference do not touch the next one's (Stream::start_item). Error(misuse) when something
+  /// is unprepared or unbound; when it throws, nothing of it is left in flight.
+  void enqueue(const Streams& streams, Event& done, Event* input_consumed = nullptr);
+  void enqueue(Stream& stream, Event& done, Event* input_consumed = nullptr) {
+    enqueue(Streams{stream, stream, stream}, done, input_consumed);
+  }
   /// Runs step by step on an inline stream with timing (median of `repeats`): for bench --profile and
   /// inspect.
   std::vector<StepTime> profile_steps(Stream& stream, int repeats);
@@ -113,6 +140,9 @@ class Context {
   /// Time that the host takes to submit an inference, from and to pinned memory of its own; empty where
   /// device memory is host memory. The memory bound before stays bound.
   std::vector<double> enqueue_times_us(Stream& stream, int repeats);
+  /// Time of the copies of all inputs and of all outputs, one copy each, from and to pinned memory; empty
+  /// where device memory is host memory.
+  std::vector<CopyTime> copy_times_us(Stream& stream, int repeats);
   /// Submissions of one enqueue of the shapes prepared last, copies apart.
   std::size_t launches() const;
   /// The plan's profile that serves the shapes prepared last; 0 before any.

@@ -6,6 +6,16 @@
 
 namespace headrace::runtime {
 
+IoLayout make_layout(std::span<const std::size_t> sizes) {
+  constexpr std::size_t kAlignment = 256;
+  IoLayout layout;
+  for (const std::size_t size : sizes) {
+    layout.offsets.push_back((layout.size_bytes + kAlignment - 1) / kAlignment * kAlignment);
+    layout.size_bytes = layout.offsets.back() + size;
+  }
+  return layout;
+}
+
 bool reads_input_values(const Plan& plan) {
   for (const Symbol& symbol : plan.shapes.symbols())
     for (const SymbolSource& source : symbol.sources)

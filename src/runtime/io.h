@@ -12,6 +12,9 @@ namespace headrace::runtime {
 
 using HostValues = std::map<std::string, HostTensor, std::less<>>;
 
+/// One block of memory for tensors of these sizes, each aligned for any device.
+IoLayout make_layout(std::span<const std::size_t> sizes);
+
 /// True when shape arithmetic of the plan reads the values of some input (Reshape's shape given at run time,
 /// ...).
 bool reads_input_values(const Plan& plan);

@@ -49,7 +49,7 @@ std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
   std::vector<Binding> inputs, outputs;
   for (const TensorDesc& desc : entry.prepared->inputs) inputs.push_back(make(desc, true));
   for (const TensorDesc& desc : entry.prepared->outputs) outputs.push_back(make(desc, false));
-  s.patch(entry, inputs, outputs);
+  s.patch(entry, inputs, outputs, nullptr);
   const Engine::State& owner = s.engine->state();
   const Placement placement = place_tensors(*owner.plan, entry.values);
   std::vector<StepTime> result;
@@ -100,12 +100,13 @@ std::vector<double> Context::device_times_us(Stream& stream, int repeats) {
   if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before timing");
   Entry& entry = *s.current;
   std::vector<double> times;
-  if (!entry.recording) return times;
+  if (entry.recordings.empty()) return times;
   s.drain();
   Device& device = *s.engine->state().device;
   const EventRef begin = device.make_event({.timing = true}), end = device.make_event({.timing = true});
   for (int r = -3; r < repeats; ++r) {
-    const double us = measured_us(device, stream, *begin, *end, [&] { stream.replay(*entry.recording); });
+    const double us =
+        measured_us(device, stream, *begin, *end, [&] { stream.replay(*entry.recordings.front()); });
     if (r >= 0) times.push_back(us);
   }
   return times;
@@ -147,9 +148,37 @@ std::vector<double> Context::enqueue_times_us(Stream& stream, int repeats) {
   return times;
 }
 
+std::vector<CopyTime> Context::copy_times_us(Stream& stream, int repeats) {
+  Busy busy(state_->busy);
+  State& s = *state_;
+  if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before timing");
+  if (s.ring.empty()) return {};
+  s.drain();
+  Device& device = *s.engine->state().device;
+  const std::size_t up = s.current->prepared->input_layout.size_bytes;
+  const std::size_t down = s.current->prepared->output_layout.size_bytes;
+  const BufferRef host =
+      device.allocate(std::max({up, down, std::size_t{1}}), MemoryKind::pinned, MemoryUse::io);
+  std::memset(host->host_data(), 0, host->size_bytes());
+  const EventRef begin = device.make_event({.timing = true}), end = device.make_event({.timing = true});
+  const RingSlot& slot = s.ring.front();
+  std::vector<CopyTime> times;
+  for (int r = -3; r < repeats; ++r) {
+    CopyTime t;
+    t.upload_us = measured_us(device, stream, *begin, *end, [&] {
+      stream.copy({slot.inputs.get(), 0, up, Access::write}, {host.get(), 0, up, Access::read});
+    });
+    t.download_us = measured_us(device, stream, *begin, *end, [&] {
+      stream.copy({host.get(), 0, down, Access::write}, {slot.outputs.get(), 0, down, Access::read});
+    });
+    if (r >= 0) times.push_back(t);
+  }
+  return times;
+}
+
 std::size_t Context::launches() const {
   const State& s = *state_;
-  return !s.current ? 0 : s.current->recording ? 1 : s.current->launches.size();
+  return !s.current ? 0 : !s.current->recordings.empty() ? 1 : s.current->launches.size();
 }
 
 }  // namespace headrace::runtime

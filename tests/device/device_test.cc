@@ -255,6 +255,27 @@ TEST_P(DeviceTest, SynchronizeThrowsTheFirstError) {
   s->synchronize();
 }
 
+TEST_P(DeviceTest, AnItemThatStartsAfterFailedWorkRuns) {
+  const FailingKernel fails(ErrorCode::device, "broken kernel");
+  std::atomic<int> runs = 0;
+  const TestKernel counts([&](auto, std::byte*) { ++runs; });
+  auto s = stream(), other = stream();
+  EventRef failed = device->make_event(), done = device->make_event(), elsewhere = device->make_event();
+  s->launch(fails, {}, {});
+  s->record(*failed);
+  s->start_item();
+  s->launch(counts, {}, {});
+  s->record(*done);
+  other->wait(*failed);  // for its memory, say
+  other->start_item();
+  other->launch(counts, {}, {});
+  other->record(*elsewhere);
+  done->wait();
+  elsewhere->wait();
+  EXPECT_EQ(runs, 2);
+  EXPECT_EQ(code_of([&] { failed->wait(); }), ErrorCode::device);
+}
+
 TEST_P(DeviceTest, AStreamThatWaitsForPoisonIsPoisoned) {
   const FailingKernel fails(ErrorCode::device, "upstream");
   bool ran = false;

@@ -1,4 +1,6 @@
 // Session under the deterministic scheduler: every seed is another interleaving of user threads and workers.
+#include <functional>
+
 #include <gtest/gtest.h>
 
 #include "base/sched.h"
@@ -21,7 +23,7 @@ void expect(bool holds, const char* what) {
 
 /// Two submitters, one slow reader, fewer slots than items: all results are each one's own.
 void two_submitters(const Engine& engine) {
-  Session session{engine, {.slots = 2, .streams = 2}};
+  Session session{engine, {.slots = 2, .contexts = 2}};
   const auto work = [&](float base) {
     for (int i = 0; i < 3; ++i) {
       Ticket ticket = submit(session, base + static_cast<float>(i), {.tag = static_cast<std::uint64_t>(i)});
@@ -70,18 +72,80 @@ void dropped_tickets(const Engine& engine) {
   expect(calls == 3, "a callback is missing");
 }
 
-TEST(SessionInterleavings, TwoSubmitters) {
-  const Engine engine = testing::small_engine();
-  sched::explore(1, 4000, [&] { two_submitters(engine); });
+/// More items than slots, given up in every way: each ticket gets its own result, or the error it should.
+void given_up(const Engine& engine) {
+  Session session{engine, {.slots = 2, .contexts = 2, .overflow = Overflow::drop_oldest}};
+  int results = 0, errors = 0, calls = 0;
+  const auto settle = [&](Ticket ticket, float value) {
+    try {
+      OutputLease out = ticket.get();
+      expect(out["y"].as<float>()[3] == value + 1, "a result is not its own input's");
+      ++results;
+    } catch (const Error& e) {
+      expect(e.code() == ErrorCode::dropped || e.code() == ErrorCode::cancelled ||
+                 e.code() == ErrorCode::timeout,
+             "the wrong error");
+      ++errors;
+    }
+  };
+  sched::Thread other("other", [&] {
+    std::vector<Ticket> tickets;
+    for (float v = 10; v < 13; ++v)
+      tickets.push_back(submit(session, v, {.callback = [&](Ticket) { ++calls; }}));
+    tickets[1].cancel();
+    for (int i = 0; i < 3; ++i)
+      settle(std::move(tickets[static_cast<std::size_t>(i)]), 10 + static_cast<float>(i));
+  });
+  {
+    Ticket a = submit(session, 20, {.deadline = std::chrono::nanoseconds(1)});
+    Ticket b = submit(session, 21);
+    settle(std::move(a), 20);
+    settle(std::move(b), 21);
+  }
+  other.join();
+  session.close();
+  expect(results + errors == 5, "an item was lost");
+  expect(calls == 3, "a callback is missing");
 }
-TEST(SessionInterleavings, CloseRacesWithSubmit) {
-  const Engine engine = testing::small_engine();
-  sched::explore(1, 4000, [&] { close_races_with_submit(engine); });
+
+/// Items of two threads share batches; one is cancelled.
+void batches(const Engine& engine) {
+  Session session{engine,
+                  {.slots = 2, .batch = {.max_batch = 3, .max_delay = std::chrono::microseconds(20)}}};
+  const auto item = [&](float value) {
+    const std::vector<float> values(4, value);
+    return session.submit({{"x", ConstTensorView(std::span(values), {1, 4})}});
+  };
+  sched::Thread other("other", [&] {
+    Ticket a = item(1), b = item(2);
+    const bool cancelled = a.cancel();
+    expect(b.get()["y"].as<float>()[0] == 3, "a row is not its own item's");
+    try {
+      expect(a.get()["y"].as<float>()[0] == 2 && !cancelled, "a row is not its own item's");
+    } catch (const Error& e) {
+      expect(cancelled && e.code() == ErrorCode::cancelled, "the wrong error");
+    }
+  });
+  for (float v = 10; v < 12; ++v)
+    expect(item(v).get()["y"].as<float>()[3] == v + 1, "a row is not its own item's");
+  other.join();
 }
-TEST(SessionInterleavings, DroppedTickets) {
-  const Engine engine = testing::small_engine();
-  sched::explore(1, 4000, [&] { dropped_tickets(engine); });
+
+/// The scenario under many seeds, on host memory and on a device with memory of its own, hazards watched.
+void explore(std::uint64_t seeds, const std::function<void(const Engine&)>& scenario) {
+  for (const bool apart : {false, true}) {
+    SCOPED_TRACE(apart ? "memory of its own" : "host memory");
+    testing::MoodyEngine engine({.separate_memory = apart, .recordings = apart, .check_hazards = true});
+    sched::explore(1, seeds, [&] { scenario(engine); });
+    for (const std::string& hazard : engine.engine().hazards()) ADD_FAILURE() << hazard;
+  }
 }
+
+TEST(SessionInterleavings, TwoSubmitters) { explore(400, two_submitters); }
+TEST(SessionInterleavings, CloseRacesWithSubmit) { explore(1000, close_races_with_submit); }
+TEST(SessionInterleavings, DroppedTickets) { explore(1000, dropped_tickets); }
+TEST(SessionInterleavings, GivenUp) { explore(1000, given_up); }
+TEST(SessionInterleavings, Batches) { explore(1000, batches); }
 
 }  // namespace
 }  // namespace headrace

@@ -131,7 +131,7 @@ TEST(Session, CallbacksComeOnceAndMayThrow) {  // T-CALLBACK-THROWS
 TEST(Session, CloseDrainsAndRefusesNewWork) {  // T-DRAIN
   const Engine engine = small_engine();
   std::vector<Ticket> tickets;
-  Session session{engine, {.slots = 4, .streams = 2}};
+  Session session{engine, {.slots = 4, .contexts = 2}};
   for (int i = 0; i < 4; ++i) tickets.push_back(session.submit(filled(session, static_cast<float>(i))));
   session.close();
   session.close();
@@ -155,7 +155,7 @@ TEST(Session, LeasesAndTicketsOutliveTheSession) {
 
 TEST(Session, ManyThreadsGetTheirOwnResults) {  // T-SEQ
   const Engine engine = small_engine();
-  Session session{engine, {.slots = 3, .streams = 2}};
+  Session session{engine, {.slots = 3, .contexts = 2}};
   std::atomic<int> wrong = 0;
   {
     std::vector<std::thread> threads;
@@ -200,7 +200,7 @@ TEST(Session, WaitForTimesOutWithoutHarm) {
 TEST(Session, BadOptionsAreNamed) {
   const Engine engine = small_engine();
   EXPECT_THROW((Session{engine, {.slots = 0}}), Error);
-  EXPECT_THROW((Session{engine, {.streams = -1}}), Error);
+  EXPECT_THROW((Session{engine, {.contexts = -1}}), Error);
 }
 
 }  // namespace

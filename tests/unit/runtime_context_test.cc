@@ -136,6 +136,7 @@ class GateStream final : public Stream {
   void copy(const Operand&, const Operand&) override {}
   void record(Event&) override {}
   void wait(Event&) override {}
+  void start_item() override {}
   void synchronize() override {}
   NativeStream native() const override { return nullptr; }
 

@@ -57,6 +57,7 @@ class CudaDevice final : public Device {
     state_->check(driver().cuEventElapsedTime(&milliseconds, first.native(), last.native()));
     return milliseconds * 1e3;
   }
+  bool alive() const override { return state_->alive(); }
   bool unified_memory() const override { return false; }
   MemoryStats memory() const override { return memory_->stats(); }
   std::optional<double> clock_mhz() const override { return sm_clock_mhz(state_->bus_id()); }

@@ -94,6 +94,12 @@ class CudaStream final : public Stream {
     failure_.skips(current_epoch());
     failure_.join(std::move(poison), current_epoch());
   }
+  void start_item() override {
+    if (recording())
+      throw Error(ErrorCode::misuse, "start_item inside a recording; call it before the replay");
+    state_->require_alive();
+    failure_.clear();
+  }
   void synchronize() override {
     if (recording())
       throw Error(ErrorCode::misuse, "synchronize inside a recording; nothing runs before the replay");

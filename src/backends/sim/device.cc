@@ -48,7 +48,7 @@ class Simulator final : public SimDevice, public std::enable_shared_from_this<Si
                                sim_event(begin).state()->completed_at_ns) /
            1e3;
   }
-  bool alive() const { return !machine_->death(); }
+  bool alive() const override { return !machine_->death(); }
   bool unified_memory() const override { return false; }
   MemoryStats memory() const override { return machine_->ledger.stats(); }
 

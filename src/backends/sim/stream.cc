@@ -135,7 +135,7 @@ class SimStream final : public Stream {
             .generation = state->host.target()});
   }
 
-  void start_item() {
+  void start_item() override {
     if (recorded())
       throw Error(ErrorCode::misuse, "start_item inside a recording; call it before the replay");
     submit({.kind = Command::Kind::start_item});

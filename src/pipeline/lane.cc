@@ -1,0 +1,119 @@
+#include "pipeline/lane.h"
+
+#include <fmt/format.h>
+
+#include "base/hooks.h"
+#include "runtime/io.h"
+
+namespace headrace::pipeline {
+
+Lane::Lane(SessionCore& core, int index)
+    : core_(core),
+      index_(index),
+      apart_(!core.engine().device().unified_memory()),
+      limit_(apart_ ? core.options().ring + 2 : 1),
+      context_(core.engine_ref(), runtime::kByShapes, core.options().threads, core.options().ring),
+      reads_values_(runtime::reads_input_values(core.engine().plan())),
+      data_(core.engine().inputs().size()) {
+  Device& device = core.engine().device();
+  const auto make = [&](const char* what) {
+    return device.make_stream({.name = fmt::format("session.{}.{}", index, what),
+                               .inline_execution = !apart_,
+                               .threads = core.options().threads});
+  };
+  compute_ = make("compute");
+  if (!apart_) {
+    done_ = device.make_event();
+    return;
+  }
+  upload_ = make("upload");
+  download_ = make("download");
+}
+
+void Lane::start() {
+  if (apart_) {
+    Device& device = core_.engine().device();
+    const auto places = static_cast<std::size_t>(limit_) + 1;
+    const WaitPolicy wait = core_.options().wait;
+    freer_ = std::make_unique<Follower>(fmt::format("hr uploads {}", index_), device, places, wait,
+                                        [this](const Follower::Item& item, std::exception_ptr) {
+                                          core_.input_free(*item.job, item.generation);
+                                        });
+    finisher_ = std::make_unique<Follower>(fmt::format("hr results {}", index_), device, places, wait,
+                                           [this](const Follower::Item& item, std::exception_ptr error) {
+                                             core_.finish(*this, *item.job, std::move(error));
+                                           });
+  }
+  thread_ = sched::Thread(fmt::format("hr session {}", index_), [this] { work(); });
+}
+
+void Lane::join() {
+  if (!thread_.joinable()) return;
+  thread_.join();
+  if (freer_) freer_->close();
+  if (finisher_) finisher_->close();
+}
+
+void Lane::work() {
+  for (;;) {
+    const SessionCore::Work work = core_.next_work(*this);
+    if (work.job) {
+      run(*work.job);
+    } else if (work.request) {
+      std::exception_ptr error;
+      try {
+        context_.prepare(*work.request->shapes);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      core_.answer(*work.request, std::move(error));
+    } else {
+      return;
+    }
+  }
+}
+
+const runtime::Prepared& Lane::prepare(Job& job) {
+  const InputSlot& input = *job.input;
+  const runtime::Prepared* prepared = nullptr;
+  if (reads_values_) {
+    for (std::size_t i = 0; i < data_.size(); ++i)
+      data_[i] = input.arena->host_data() + input.layout.offsets[i];
+    prepared = &context_.prepare(input.shape_map,
+                                 runtime::collect_input_values(core_.engine(), data_, input.shapes));
+  } else {
+    prepared = &context_.prepare(input.shape_map);
+  }
+  if (prepared->uses == 1) core_.note_late();
+  return *prepared;
+}
+
+void Lane::run(Job& job) {
+  InputSlot& input = *job.input;
+  OutputSlot& output = *job.output;
+  hooks::acquire(&input);
+  hooks::acquire(&output);
+  try {
+    core_.fit_output(output, prepare(job));
+    for (std::size_t i = 0; i < input.layout.offsets.size(); ++i)
+      context_.bind_input(i, input.arena, input.layout.offsets[i]);
+    for (std::size_t i = 0; i < output.layout.offsets.size(); ++i)
+      context_.bind_output(i, output.arena, output.layout.offsets[i]);
+    if (apart_) {
+      Event &uploaded = freer_->next(), &done = finisher_->next();
+      context_.enqueue({*upload_, *compute_, *download_}, done, &uploaded);
+    } else {
+      context_.enqueue(*compute_, *done_);
+      done_->wait();
+    }
+  } catch (...) {
+    core_.finish(*this, job, std::current_exception());
+    return;
+  }
+  if (!apart_) return core_.finish(*this, job, nullptr);
+  const Follower::Item item{&job, job.generation};
+  freer_->push(item);
+  finisher_->push(item);
+}
+
+}  // namespace headrace::pipeline
