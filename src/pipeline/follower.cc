@@ -6,7 +6,15 @@ namespace headrace::pipeline {
 
 namespace {
 constexpr auto kForever = sched::Clock::time_point::max();
+
+bool has_ended(const Event& event) {
+  try {
+    return event.ready();
+  } catch (...) {  // the device is dead
+    return true;
+  }
 }
+}  // namespace
 
 Follower::Follower(std::string name, Device& device, std::size_t capacity, WaitPolicy wait, Act act)
     : wait_(wait), act_(std::move(act)), ring_(capacity) {
@@ -37,9 +45,15 @@ void Follower::close() {
 }
 
 void Follower::wait_for(Event& event) const {
-  if (wait_ == WaitPolicy::yield)
-    while (!event.ready()) sched::poll_pause(true);
-  event.wait();
+  try {
+    if (wait_ == WaitPolicy::yield)
+      while (!event.ready()) sched::poll_pause(true);
+    event.wait();
+  } catch (...) {
+    // Of work that has failed, or of the waiting itself: then the work may still use its memory.
+    while (!has_ended(event)) sched::poll_pause(true);
+    throw;
+  }
 }
 
 void Follower::work() {

@@ -143,11 +143,11 @@ void Context::enqueue(const Streams& given, Event& done, Event* input_consumed) 
     if (s.in_flight && (s.last_upload != &streams.upload || s.last_compute != &streams.compute))
       for (Stream* stream : {&streams.upload, &streams.compute, &streams.download}) stream->wait(*s.finished);
     s.submit(streams, done, input_consumed, *s.current, slot);
+    s.note_in_flight(streams);
   } catch (...) {
     s.give_up(streams);
     throw;
   }
-  s.note_in_flight(streams);
   if (!s.ring.empty()) s.next_slot = (s.next_slot + 1) % s.ring.size();
 }
 
