@@ -50,11 +50,13 @@ void Lane::start() {
 void Lane::join() {
   if (!thread_.joinable()) return;
   thread_.join();
+  hooks::acquire(this);  // its memory goes with the lane
   if (freer_) freer_->close();
   if (finisher_) finisher_->close();
 }
 
 void Lane::work() {
+  hooks::acquire(&core_);
   for (;;) {
     const SessionCore::Work work = core_.next_work(*this);
     if (work.job) {
@@ -68,6 +70,7 @@ void Lane::work() {
       }
       core_.answer(*work.request, std::move(error));
     } else {
+      hooks::release(this);
       return;
     }
   }

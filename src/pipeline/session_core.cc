@@ -58,6 +58,7 @@ SessionCore::SessionCore(runtime::EngineRef engine, const SessionOptions& option
 SessionCore::~SessionCore() = default;
 
 void SessionCore::start() {
+  hooks::release(this);  // what was done before (weights, say) comes before the lanes' work
   for (auto& lane : lanes_) lane->start();
 }
 

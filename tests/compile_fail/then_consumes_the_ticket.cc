@@ -1,6 +1,7 @@
 // expect: discards qualifiers
-#include <headrace/session.h>
 #include <utility>
+
+#include <headrace/session.h>
 void f(headrace::Ticket ticket) {
 #ifdef HEADRACE_CONTROL
   std::move(ticket).then([](headrace::Ticket) {});

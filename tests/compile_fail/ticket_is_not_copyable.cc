@@ -1,6 +1,7 @@
 // expect: deleted function
-#include <headrace/session.h>
 #include <utility>
+
+#include <headrace/session.h>
 void f(headrace::Ticket ticket) {
 #ifdef HEADRACE_CONTROL
   headrace::Ticket other = std::move(ticket);

@@ -1,8 +1,11 @@
 // Session on a device with memory of its own: several in flight, each with its own result.
+#include <cstring>
+
 #include <gtest/gtest.h>
 
 #include "base/sched.h"
 #include "pipeline/small_engine.h"
+#include "plan/apart.h"
 
 namespace headrace {
 namespace {
@@ -127,6 +130,28 @@ TEST(SessionOverlap, PageableInputIsStagedAndCounted) {  // T-PIN-STAYS
   EXPECT_EQ(session.stats().staged_bytes, 32u);
   EXPECT_THROW((void)session.submit({{"z", ConstTensorView(std::span(values), {2, 4})}}), Error);
   EXPECT_THROW((void)session.submit({{"x", ConstTensorView(std::span(values), {8})}}), Error);
+}
+
+TEST(SessionOverlap, WeightsThatAnotherThreadUploadedAreOrdered) {
+  static const Registry registry = test::make_apart_registry();
+  const auto engine = Engine::from(test::apart_engine(registry, 0, {.threads = 1, .check_hazards = true}));
+  Session session{engine, {.contexts = 2}};
+  const ShapeMap shapes{{"x", {2, 2, 4, 4}}, {"i", {3}}};
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    const test::Tensors inputs = test::inputs_of(2, i);
+    InputLease lease = session.acquire(shapes);
+    for (const auto& [name, tensor] : inputs)
+      std::memcpy(lease[name].data(), tensor.bytes().data(), tensor.bytes().size());
+    const OutputLease out = session.submit(std::move(lease)).get();
+    const auto expected = test::run_graph(test::small_graph(), inputs);
+    for (std::size_t o = 0; o < expected.size(); ++o) {
+      HostTensor got(expected[o].dtype(), expected[o].shape());
+      ASSERT_EQ(out[o].size_bytes(), got.bytes().size());
+      std::memcpy(got.mutable_bytes().data(), out[o].data(), out[o].size_bytes());
+      EXPECT_TRUE(test::close(got, expected[o])) << o;
+    }
+  }
+  for (const std::string& hazard : engine.hazards()) ADD_FAILURE() << hazard;
 }
 
 }  // namespace
