@@ -92,6 +92,7 @@ const runtime::Prepared& Lane::prepare(Job& job) {
 }
 
 void Lane::run(Job& job) {
+  const hooks::Range range("enqueue", job.first->sequence + 1);
   InputSlot& input = *job.input;
   OutputSlot& output = *job.output;
   hooks::acquire(&input);

@@ -192,6 +192,7 @@ InputSlot* SessionCore::acquire(const ShapeMap& shapes) {
     throw Error(ErrorCode::misuse,
                 "a session that batches has no leases for whole inputs; hand over single items with "
                 "submit(views)");
+  const hooks::Range range("acquire");
   engine_->check_shapes(shapes);
   UniqueLock lock(mutex_);
   InputSlot* slot = take_input(lock);

@@ -43,6 +43,7 @@ void SessionCore::hand_over(OutputSlot* slot) {
 
 bool SessionCore::wait_ticket(TicketState& state, Clock::time_point deadline) {
   if (!state.pending()) return true;
+  const hooks::Range range("wait");
   UniqueLock lock(mutex_);
   const std::uint64_t self = sched::this_thread_id();
   auto impatient = Clock::after(kLongWait);
