@@ -297,6 +297,7 @@ void add_bench(CLI::App& app, int& exit) {
   sub->add_option("--json", o->json, "write the figures as JSON ('-': standard output)");
   sub->require_subcommand(0, 1);
   add_bench_copy(*sub, exit);
+  add_bench_ladder(*sub, exit);
   sub->callback([o, sub, plan, &exit] {
     if (!sub->get_subcommands().empty()) return;  // it has done its work
     if (plan->count() == 0) throw CLI::RequiredError("plan");

@@ -31,6 +31,7 @@ enum Exit : int {
   kMismatch = 11,  ///< verify, bench: outputs differ
   kHazard = 12,    ///< --check-hazards found something
   kCancelled = 13,
+  kGate = 14,  ///< bench ladder: a gate fails
 };
 int exit_code(ErrorCode code);
 
@@ -67,7 +68,8 @@ std::string file_name(const std::string& tensor_name);
 void add_build(CLI::App& app, int& exit);
 void add_run(CLI::App& app, int& exit);
 void add_bench(CLI::App& app, int& exit);
-void add_bench_copy(CLI::App& bench, int& exit);  ///< headrace bench copy
+void add_bench_copy(CLI::App& bench, int& exit);    ///< headrace bench copy
+void add_bench_ladder(CLI::App& bench, int& exit);  ///< headrace bench ladder
 void add_inspect(CLI::App& app, int& exit);
 void add_verify(CLI::App& app, int& exit);
 void add_env(CLI::App& app, int& exit);

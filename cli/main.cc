@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
       "Exit codes: 0 done; 1 internal error; 2 wrong flags; 3 invalid argument or input; 4 invalid model;\n"
       "5 unsupported model; 6 invalid plan; 7 file error; 8 out of memory or over budget; 9 device; 10 "
       "misuse;\n"
-      "11 outputs differ; 12 hazards found; 13 cancelled.\n"
+      "11 outputs differ; 12 hazards found; 13 cancelled; 14 a gate fails.\n"
       "`headrace COMMAND --help` explains each command. Every command takes --json FILE ('-': standard "
       "output).");
   int exit = cli::kOk;

@@ -49,7 +49,7 @@ function(headrace_add_tests folder speed)
   endif()
 endfunction()
 
-foreach(folder unit passes ops onnx device models plan pipeline seedway cli)
+foreach(folder unit passes ops onnx device models plan pipeline seedway ladder cli)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS tests/${folder}/*.cc)
   set(speed fast)
   if(folder MATCHES "^(models|cli|onnx)$")

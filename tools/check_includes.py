@@ -32,9 +32,10 @@ LAYERS = {
     "runtime": {"plan", "backend.h"},
     "pipeline": {"runtime"},
     "api": {"runtime", "pipeline", "backends", "compiler"},
+    "ladder": {"api"},
 }
 # public headers beyond LOWEST that a layer implements
-PUBLIC = {"api": None, "runtime": {"headrace/tensor.h", "headrace/runtime.h"},
+PUBLIC = {"api": None, "ladder": None, "runtime": {"headrace/tensor.h", "headrace/runtime.h"},
           "pipeline": {"headrace/tensor.h", "headrace/runtime.h", "headrace/session.h",
                        "headrace/pipeline.h"}}
 

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "base/hooks.h"
 #include "base/sched_run.h"
 
 namespace headrace::sched {
@@ -74,7 +75,14 @@ std::uint64_t this_thread_id() noexcept {
   return id;
 }
 
-Thread::Thread(std::string name, std::function<void()> body) : name_(std::move(name)) {
+Thread::Thread(std::string name, std::function<void()> work)
+    : name_(std::move(name)), order_(std::make_shared<char>()) {
+  hooks::release(order_.get());
+  auto body = [order = order_, work = std::move(work)] {
+    hooks::acquire(order.get());
+    work();
+    hooks::release(order.get());
+  };
   if (detail::deterministic()) {
     task_ = detail::start_task(name_, std::move(body));
   } else {
@@ -86,7 +94,10 @@ Thread::Thread(std::string name, std::function<void()> body) : name_(std::move(n
 }
 
 Thread::Thread(Thread&& other) noexcept
-    : name_(std::move(other.name_)), native_(std::move(other.native_)), task_(std::move(other.task_)) {}
+    : name_(std::move(other.name_)),
+      native_(std::move(other.native_)),
+      task_(std::move(other.task_)),
+      order_(std::move(other.order_)) {}
 
 Thread& Thread::operator=(Thread&& other) noexcept {
   if (this != &other) {
@@ -94,6 +105,7 @@ Thread& Thread::operator=(Thread&& other) noexcept {
     name_ = std::move(other.name_);
     native_ = std::move(other.native_);
     task_ = std::move(other.task_);
+    order_ = std::move(other.order_);
   }
   return *this;
 }
@@ -107,6 +119,7 @@ void Thread::join() {
   } else {
     native_.join();
   }
+  hooks::acquire(order_.get());
 }
 
 void Thread::require_joined() const noexcept {

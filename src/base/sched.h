@@ -168,6 +168,7 @@ class Thread {
   std::string name_;
   std::thread native_;
   std::shared_ptr<detail::Task> task_;
+  std::shared_ptr<char> order_;  // token of base/hooks.h: starting and joining order what is around them
 };
 
 // Unequal for any two threads that live at the same time; not the operating system's number.

@@ -3,13 +3,14 @@
 // Problem: a missing event between two streams shows as a wrong number once in a million runs.
 // Contract: happens-before is derived, with vector clocks (the method: FastTrack, Flanagan and Freund 2009),
 // from the order of each stream, from a host thread submitting after what it has seen, from events (record;
-// wait by a stream or a host), from Stream::synchronize, and from the hooks of base/hooks.h (queues and
-// leases). Two accesses of overlapping bytes, at least one of them a write, without that order are a hazard,
-// whether or not this run happened to go well. An inline stream orders nothing by itself: code that is clean
-// here is clean on an asynchronous stream. Each pair of operations is reported once per buffer, unless
-// `every` is set. Buffers that begin at the same address (wrap) are one; other overlaps of buffers are not
-// seen. Memory is bounded: a buffer remembers at most kMaxAccesses; `forgotten` counts those dropped. A
-// recording remembers its operands: each replay counts as if its launches were submitted then.
+// wait by a stream or a host), from Stream::synchronize, and from the hooks of base/hooks.h (queues, leases,
+// threads that start and are joined). Two accesses of overlapping bytes, at least one of them a write,
+// without that order are a hazard, whether or not this run happened to go well. An inline stream orders
+// nothing by itself: code that is clean here is clean on an asynchronous stream. Each pair of operations is
+// reported once per buffer, unless `every` is set. Buffers that begin at the same address (wrap) are one;
+// other overlaps of buffers are not seen. Memory is bounded: a buffer remembers at most kMaxAccesses;
+// `forgotten` counts those dropped. A recording remembers its operands: each replay counts as if its launches
+// were submitted then.
 //
 //   auto checker = make_hazard_checker(inner, [](const Hazard& h) { log(to_string(h)); });
 //   ... use checker as the device ...

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <memory>
 #include <set>
 #include <unordered_map>
 #include <vector>
@@ -32,16 +33,19 @@ class Clock {
   std::vector<std::uint64_t> seen_;
 };
 
+using Name = std::shared_ptr<const std::string>;
+
 struct AccessRecord {
   std::size_t begin = 0, end = 0;
   bool writes = false;
   ActorId actor = 0;
   std::uint64_t tick = 0;
   std::string operation;
+  Name name;  ///< of the actor then: its slot may have gone to another since
 };
 
 struct Actor {
-  std::string name;
+  Name name;
   Clock clock;
 };
 
@@ -70,10 +74,10 @@ class Checker {
     if (!free_actors_.empty()) {  // the slot's former stream was joined, so its work is over
       const ActorId actor = free_actors_.back();
       free_actors_.pop_back();
-      actors_[actor].name = std::move(name);
+      actors_[actor].name = std::make_shared<const std::string>(std::move(name));
       return actor;
     }
-    actors_.push_back({std::move(name), {}});
+    actors_.push_back({std::make_shared<const std::string>(std::move(name)), {}});
     return actors_.size() - 1;
   }
   /// A destroyed stream has finished: the calling thread has seen its work.
@@ -176,7 +180,9 @@ class Checker {
  private:
   ActorId host_id() {
     const auto [it, fresh] = hosts_.try_emplace(sched::this_thread_id(), actors_.size());
-    if (fresh) actors_.push_back({"host thread " + std::to_string(hosts_.size()), {}});
+    if (fresh)
+      actors_.push_back(
+          {std::make_shared<const std::string>("host thread " + std::to_string(hosts_.size())), {}});
     return it->second;
   }
   Actor& host() { return actors_[host_id()]; }
@@ -187,8 +193,13 @@ class Checker {
     const auto it = memory_.find(first_byte(*operand.buffer));
     if (it == memory_.end()) return;
     Memory& memory = it->second;
-    AccessRecord now{operand.offset, operand.offset + operand.size, operand.access != Access::read, actor,
-                     tick,           std::string(operation)};
+    AccessRecord now{operand.offset,
+                     operand.offset + operand.size,
+                     operand.access != Access::read,
+                     actor,
+                     tick,
+                     std::string(operation),
+                     actors_[actor].name};
     const Clock& clock = actors_[actor].clock;
     std::erase_if(memory.accesses, [&](const AccessRecord& before) {
       if (before.end <= now.begin || now.end <= before.begin) return false;
@@ -211,8 +222,8 @@ class Checker {
                             !reported_.insert(a.operation + '\n' + b.operation + '\n' + memory.name).second))
       return;
     ++hazards_;
-    found.push_back({{a.operation, actors_[a.actor].name, a.writes, a.tick - 1},
-                     {b.operation, actors_[b.actor].name, b.writes, b.tick - 1},
+    found.push_back({{a.operation, *a.name, a.writes, a.tick - 1},
+                     {b.operation, *b.name, b.writes, b.tick - 1},
                      memory.name,
                      std::max(a.begin, b.begin),
                      std::min(a.end, b.end)});

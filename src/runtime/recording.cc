@@ -12,6 +12,20 @@
 #include "runtime/context_state.h"
 
 namespace headrace::runtime {
+namespace {
+
+/// Whatever fails: what was submitted ends before the memory that it uses is given back.
+struct Settle {
+  Stream& stream;
+  ~Settle() {
+    try {
+      stream.synchronize();
+    } catch (...) {  // the failure is on its way already
+    }
+  }
+};
+
+}  // namespace
 
 void Context::State::drop_recordings(std::size_t keep) {
   for (Entry& entry : entries) {
@@ -39,6 +53,7 @@ void Context::State::record(Entry& entry) {
   // Once for real, on zeros: vendors load kernels when they first run, which a capture does not allow.
   if (const std::size_t bytes = entry.prepared->input_layout.size_bytes; bytes > 0) {
     const BufferRef zeros = device.allocate(bytes, MemoryKind::pinned, MemoryUse::io);
+    const Settle settle{*recorder};
     std::memset(zeros->host_data(), 0, bytes);
     for (const RingSlot& slot : ring)
       recorder->copy({slot.inputs.get(), 0, bytes, Access::write}, {zeros.get(), 0, bytes, Access::read});
@@ -47,6 +62,7 @@ void Context::State::record(Entry& entry) {
   const auto launch_all = [&] {
     for (const Launch& l : entry.launches) launch(*recorder, entry, l);
   };
+  const Settle settle{*recorder};
   patch_ring(entry, ring.front());
   launch_all();
   recorder->synchronize();

@@ -35,6 +35,14 @@ TEST_F(Cli, RunComputesTheModel) {
   }
 }
 
+TEST_F(Cli, RunNeedsNoOnnxFile) {
+  const std::string plan = build_small({"--device", "reference"});
+  fs::remove(path("small.onnx"));
+  const CommandResult r = headrace({"run", plan, "--seed", "1", "--output", path("out")});
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_TRUE(fs::exists(path("out/y.npy")));
+}
+
 TEST_F(Cli, SeedsDecideTheRandomInputs) {
   const std::string plan = build_small();
   const auto output = [&](const std::string& seed) {

@@ -89,6 +89,8 @@ def main() -> int:
         check.same("bench", blocks["bench"][0] - CUDA_ONLY, check.json_keys(*bench))
         copy = ["bench", "copy", "--device", "cpu", "--size", "64K", "--repeats", "1"]
         check.same("bench copy", blocks["bench copy"][0], check.json_keys(*copy))
+        ladder = ["bench", "ladder", "--batch", "4", "--repeat", "1", "--steady", "0"]
+        check.same("bench ladder", blocks["bench ladder"][0], check.json_keys(*ladder))
         # At opt level 1 something was tried, and cpu.resize_linear refused the nearest Resize.
         plan, onnx = blocks["inspect"]
         tensor = {"name", "dtype", "shape", "layout"}
@@ -97,7 +99,7 @@ def main() -> int:
         check.same("verify", blocks["verify"][0], check.json_keys("verify", "m.onnx"))
         check.same("env", blocks["env"][0], check.json_keys("env"))
         check.same("demo", blocks["demo"][0], check.json_keys("demo", "--repeat", "2"))
-        for command in ("build", "run", "bench", "bench copy", "verify", "demo"):
+        for command in ("build", "run", "bench", "bench copy", "bench ladder", "verify", "demo"):
             table = flags_of(" ".join(re.findall(r"^\| `(-.*?) \|", parts[command], flags=re.M)))
             check.same(f"flags of {command}", table, flags_of(check.call(*command.split(), "--help").split("Options:")[1].split(
                 "Exit codes:")[0]) - {"--help", "--json"})

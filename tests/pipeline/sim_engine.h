@@ -14,13 +14,14 @@ inline const PlanFile& sim_plan() {
 }
 
 struct SimEngine {
-  explicit SimEngine(sim::Options options = {.spec = sim::Spec::instant()}, bool check_hazards = false) {
+  explicit SimEngine(sim::Options options = {.spec = sim::Spec::instant()}, bool check_hazards = false,
+                     const std::shared_ptr<const Plan>& plan = sim_plan().data()) {
     static const std::string host = make_reference_backend().make_device("reference")->model();
     options.model = host;  // that of the plan
     device = sim::make_device(options);
     registry.add(sim::on_device(make_reference_backend(), device));
-    engine = Engine::from(
-        runtime::Engine::create(sim_plan().data(), registry, {.threads = 1, .check_hazards = check_hazards}));
+    engine =
+        Engine::from(runtime::Engine::create(plan, registry, {.threads = 1, .check_hazards = check_hazards}));
   }
   std::shared_ptr<sim::SimDevice> device;
   Registry registry;

@@ -1,29 +1,12 @@
 // Ordering: D-01 to D-12.
 #include <cmath>
 
-#include "pipeline/sim_engine.h"
 #include "seedway/overlap.h"
+#include "seedway/session_util.h"
 
 namespace headrace::seedway {
 namespace {
 
-const ShapeMap kShape = {{"x", {2, 4}}};
-
-/// The small network of the session's tests is relu(x) + 1, which is f for what is fed here.
-void fill(InputLease& lease, float value) {
-  for (float& v : lease["x"].as<float>()) v = value;
-}
-float value_of(const OutputLease& out) {
-  const auto v = out["y"].as<float>();
-  return std::all_of(v.begin(), v.end(), [&](float x) { return x == v[0]; }) ? v[0] : std::nanf("");
-}
-sim::Options session_options() {
-  return {.spec = kSpec, .launch_ms = [](const Kernel&, auto) { return kSpec.compute_fp32_ms; }};
-}
-void expect_clean(const testing::SimEngine& sim) {
-  EXPECT_EQ(sim.engine.hazards(), std::vector<std::string>{});
-  EXPECT_EQ(sim.device->violations(), std::vector<std::string>{});
-}
 std::vector<float> all_right(int batches) {
   std::vector<float> expected;
   for (int k = 0; k < batches; ++k) expected.push_back(f(static_cast<float>(k)));
@@ -256,6 +239,45 @@ TEST(T_SEQ, ours) {
   }
   while (!tickets.empty()) take();
   EXPECT_EQ(seen, std::vector<int>(1000, 1));
+}
+
+// D-08: batches dealt out to two contexts, each with a printer of its own.
+TEST(T_ORDER_MULTI, seedway) {
+  int out_of_order = 0;
+  explore([&] {
+    Rig rig;
+    sched::Mutex mutex{"printed"};
+    std::vector<int> printed;
+    const auto worker = [&](int first) {
+      Camera camera(rig);
+      for (int k = first; k < 6; k += 2) {
+        static_cast<void>(camera.infer(k, false));
+        camera.stream->synchronize();
+        sched::LockGuard lock(mutex);
+        printed.push_back(k);
+      }
+    };
+    sched::Thread other("other", [&] { worker(1); });
+    worker(0);
+    other.join();
+    out_of_order += !std::is_sorted(printed.begin(), printed.end());
+  });
+  EXPECT_GE(out_of_order, 1);
+}
+TEST(T_ORDER_MULTI, ours) {
+  explore([] {
+    testing::SimEngine sim(session_options(), true);
+    std::vector<std::uint64_t> delivered;
+    {
+      Session session{sim.engine, {.slots = 6, .contexts = 2}};
+      for (std::uint64_t k = 0; k < 6; ++k)
+        static_cast<void>(submit(session, static_cast<float>(k), kShape, {.callback = [&](Ticket ticket) {
+                                   delivered.push_back(ticket.sequence());
+                                 }}));
+    }
+    EXPECT_EQ(delivered, (std::vector<std::uint64_t>{0, 1, 2, 3, 4, 5}));
+    expect_clean(sim);
+  });
 }
 
 // D-09: waiting for events that were never recorded.

@@ -1,0 +1,73 @@
+#include "ladder/model.h"
+
+#include <random>
+
+#include <headrace/error.h>
+
+#include "compiler/compiler.h"
+#include "graph/graph.h"
+#include "onnx/import.h"
+
+namespace headrace::ladder {
+namespace {
+
+HostTensor weights(Shape shape, std::uint64_t seed) {
+  HostTensor tensor(DType::f32, std::move(shape));
+  std::mt19937_64 random(seed);
+  for (float& v : tensor.as_mutable<float>()) v = static_cast<float>(random() % 1000) / 500.0f - 1.0f;
+  return tensor;
+}
+
+/// y = relu(x w0) w1: two steps, of which the first reads the input.
+Graph small_network() {
+  Graph graph;
+  const Dim n = graph.shapes().symbol("N", {SymbolSource::dim, 0, 0});
+  const ValueId x = graph.add_input("x", {DType::f32, {n, 48}});
+  const ValueId hidden = graph.add1(MatMul{}, {x, graph.add_constant(weights({48, 16}, 1))});
+  PwExpr expr;
+  expr.op(PwOp::relu, DType::f32, expr.load(0, DType::f32));
+  const ValueId active = graph.add1(Pointwise{expr}, {hidden});
+  graph.add_output("y", graph.add1(MatMul{}, {active, graph.add_constant(weights({16, 10}, 2))}));
+  return graph;
+}
+
+// f32 input x -> u8 input x, (cast(x) - 128) / 64
+void narrow_inputs(Graph& graph) {
+  for (const ValueId input : graph.inputs()) {
+    const std::vector<NodeId> users = graph.users(input);
+    if (graph.value(input).type.dtype != DType::f32 || users.empty()) continue;
+    graph.value(input).type.dtype = DType::u8;
+    PwExpr expr;
+    const auto value = expr.op(PwOp::cast, DType::f32, expr.load(0, DType::u8));
+    const auto centred = expr.op(PwOp::sub, DType::f32, value, expr.constant(128, DType::f32));
+    expr.op(PwOp::mul, DType::f32, centred, expr.constant(1.0 / 64, DType::f32));
+    const ValueId wide = graph.add1(Pointwise{expr}, {input}, {}, users.front());
+    for (const NodeId user : users)
+      for (std::size_t i = 0; i < graph.node(user).inputs.size(); ++i)
+        if (graph.node(user).inputs[i] == input) graph.set_input(user, i, wide);
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const Plan> make_plan(const LadderOptions& options, const std::string& device,
+                                      Variant variant, const Registry& registry) {
+  Graph graph = options.onnx.empty() ? small_network() : onnx::import_file(options.onnx, {});
+  if (variant == Variant::narrow) narrow_inputs(graph);
+  compiler::Options how{.device = device, .f16 = variant != Variant::fp32 && has_half(device)};
+  bool dynamic = false;
+  for (const ValueId input : graph.inputs()) {
+    const Dims& shape = graph.value(input).type.shape;
+    dynamic = dynamic || (!shape.empty() && !shape[0].is_constant());
+  }
+  if (!dynamic)
+    throw Error(ErrorCode::invalid_argument,
+                "the ladder needs a model whose inputs have a dynamic first axis; export it with one");
+  how.profiles = {{{"*", {1}, {options.batch}, {options.batch}}}};
+  if (const std::int64_t small = small_batch(options.batch); small < options.batch)
+    how.profiles.push_back({{"*", {1}, {small}, {small}}});
+  how.threads = options.threads;
+  return std::make_shared<const Plan>(compiler::compile(std::move(graph), registry, how));
+}
+
+}  // namespace headrace::ladder
