@@ -14,7 +14,10 @@ struct Options {
   std::string model, output, device, precision = "fp32", timing_cache, memory_budget, json;
   std::vector<std::string> profiles, outputs, disabled;
   int opt_level = 1, threads = 0;
-  bool verbose = false;
+  bool verbose = false, no_check = false, check_layers = false;
+  std::string check_inputs;
+  std::uint64_t check_seed = 1;
+  double accuracy_budget = 0;
 };
 
 /// NAME=MIN:OPT:MAX, or NAME=SHAPE for one fixed shape.
@@ -32,6 +35,12 @@ ShapeRange parse_range(const std::string& text) {
   return {name, parse_shape(parts[0]), parse_shape(parts[1]), parse_shape(parts[2])};
 }
 
+Precision parse_precision(const std::string& text) {
+  for (Precision p : {Precision::tf32, Precision::fp16, Precision::bf16})
+    if (to_string(p) == text) return p;
+  return Precision::fp32;
+}
+
 /// A flag that names an input which the profile at hand has already begins the next profile.
 std::vector<std::vector<ShapeRange>> parse_profiles(const std::vector<std::string>& texts) {
   std::vector<std::vector<ShapeRange>> profiles;
@@ -46,6 +55,35 @@ std::vector<std::vector<ShapeRange>> parse_profiles(const std::vector<std::strin
   return profiles;
 }
 
+Json to_json(const std::vector<Deviation>& list) {
+  Json json = Json::array();
+  for (const Deviation& d : list) json.push_back({{"name", d.name}, {"relative", d.relative}});
+  return json;
+}
+Json to_json(const AccuracyReport& accuracy) {
+  return {{"reference", accuracy.reference},
+          {"outputs", to_json(accuracy.outputs)},
+          {"layers", to_json(accuracy.layers)},
+          {"kept_f32", accuracy.kept_f32},
+          {"builds", accuracy.builds}};
+}
+
+void print_accuracy(const AccuracyReport& accuracy, const Options& o) {
+  if (accuracy.outputs.empty()) return;
+  const auto print = [](const char* what, const std::vector<Deviation>& list) {
+    for (std::size_t i = 0; i < std::min<std::size_t>(list.size(), 5); ++i)
+      fmt::print("  {:<8} {:<40} {:.2e}\n", i == 0 ? what : "", list[i].name, list[i].relative);
+  };
+  fmt::print("  largest error over the output's scale, {} against fp32 on {}:\n", o.precision,
+             accuracy.reference);
+  print("outputs", accuracy.outputs);
+  print("layers", accuracy.layers);
+  if (o.accuracy_budget > 0)
+    fmt::print("  budget {} held, {} layers in fp32, {} builds\n", o.accuracy_budget,
+               accuracy.kept_f32.size(), accuracy.builds);
+  for (const std::string& name : accuracy.kept_f32) fmt::print("    fp32   {}\n", name);
+}
+
 void run(const Options& o) {
   using Seconds = std::chrono::duration<double>;
   if (std::filesystem::is_directory(o.output))
@@ -54,7 +92,7 @@ void run(const Options& o) {
   const DefaultDevice device =
       o.device.empty() ? default_device() : DefaultDevice{o.device, "asked for by --device"};
   BuildOptions options{.device = device.name,
-                       .precision = o.precision == "fp16" ? Precision::fp16 : Precision::fp32,
+                       .precision = parse_precision(o.precision),
                        .profiles = {},
                        .opt_level = o.opt_level,
                        .threads = o.threads,
@@ -62,7 +100,14 @@ void run(const Options& o) {
                        .memory_budget_bytes = UINT64_MAX,
                        .progress = nullptr,
                        .extra_outputs = o.outputs,
-                       .disabled_passes = o.disabled};
+                       .disabled_passes = o.disabled,
+                       .check = !o.no_check,
+                       .check_layers = o.check_layers,
+                       .check_inputs = o.check_inputs,
+                       .check_seed = o.check_seed,
+                       .accuracy_budget = o.accuracy_budget};
+  AccuracyReport accuracy;
+  options.accuracy = &accuracy;
   if (!o.memory_budget.empty()) options.memory_budget_bytes = parse_bytes(o.memory_budget);
   options.profiles = parse_profiles(o.profiles);
   const bool terminal = isatty(2) != 0;
@@ -81,12 +126,14 @@ void run(const Options& o) {
   Json json = {
       {"plan", o.output}, {"seconds", seconds}, {"bytes", size}, {"layers", described["layers"].size()}};
   json["device"] = {{"name", device.name}, {"why", device.why}};
+  if (!accuracy.reference.empty()) json["accuracy"] = to_json(accuracy);
   json["inputs"] = described["inputs"];
   json["outputs"] = described["outputs"];
   if (o.json != "-") {
     fmt::print("{}: {} layers, {:.1f} MB, built in {:.2f} s\n", o.output, described["layers"].size(),
                static_cast<double>(size) / 1e6, seconds);
     if (o.device.empty()) fmt::print("device: {}, by default ({})\n", device.name, device.why);
+    print_accuracy(accuracy, o);
     if (o.verbose)
       for (const Json& layer : described["layers"]) {
         fmt::print("  {:<28} {}\n", layer["tactic"].get<std::string>(), layer["op"].get<std::string>());
@@ -109,10 +156,23 @@ void add_build(CLI::App& app, int&) {
   sub->add_option("--device", o->device,
                   "cpu, cuda:0, or reference (slow, exact loops); otherwise the first GPU if it can be used, "
                   "else cpu");
-  sub->add_option("--precision", o->precision,
-                  "fp32, or fp16 (cuda, reference): f16 between the model's inputs and outputs")
-      ->check(CLI::IsMember({"fp32", "fp16"}))
+  sub->add_option(
+         "--precision", o->precision,
+         "of what lies between the model's inputs and outputs: fp32, tf32 (cuda), fp16 or bf16 (cuda, "
+         "reference); sums are always f32")
+      ->check(CLI::IsMember({"fp32", "tf32", "fp16", "bf16"}))
       ->capture_default_str();
+  auto* no_check =
+      sub->add_flag("--no-check", o->no_check, "do not compare a lower precision with fp32 after the build");
+  const auto add_check = [&](CLI::Option* option) { option->excludes(no_check); };
+  add_check(
+      sub->add_option("--accuracy-budget", o->accuracy_budget,
+                      "largest error of an output over its scale; layers go back to fp32 until it holds")
+          ->check(CLI::PositiveNumber));
+  add_check(sub->add_flag("--check-layers", o->check_layers, "compare the results of all layers, too"));
+  add_check(sub->add_option("--check-inputs", o->check_inputs,
+                            "folder with NAME.npy for each input of the comparison; otherwise random ones"));
+  sub->add_option("--check-seed", o->check_seed, "of the random inputs")->capture_default_str();
   sub->add_option("--profile", o->profiles,
                   "NAME=MIN:OPT:MAX, shapes like 1x3x224x224; '*=1:8:16' sets the batch of every dynamic "
                   "input; naming an "
@@ -125,7 +185,8 @@ void add_build(CLI::App& app, int&) {
       ->capture_default_str();
   sub->add_option("--threads", o->threads, "threads to tune for; 0: all usable cores")
       ->check(CLI::Range(0, 1024));
-  sub->add_option("--memory-budget", o->memory_budget, "refuse a plan whose weights need more: 4G, 512M");
+  sub->add_option("--memory-budget", o->memory_budget,
+                  "refuse a plan that needs more at the largest shapes of its profiles: 4G, 512M");
   sub->add_option("--extra-output", o->outputs, "expose this tensor as a further output")
       ->allow_extra_args(false);
   sub->add_option("--disable-pass", o->disabled, "skip this pass")->allow_extra_args(false);

@@ -127,6 +127,9 @@ Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
     case DType::f16:
       fill(tensor.as<Half>(), [&] { return to_half(static_cast<float>(2 * unit() - 1)); });
       break;
+    case DType::bf16:
+      fill(tensor.as<BHalf>(), [&] { return to_bhalf(static_cast<float>(2 * unit() - 1)); });
+      break;
     case DType::i8:
       fill(tensor.as<std::int8_t>(), [&] { return static_cast<std::int8_t>(integer()); });
       break;

@@ -22,6 +22,7 @@ double element(const ConstTensorView& t, std::size_t i) {
     case DType::f32: return t.as<float>()[i];
     case DType::f64: return t.as<double>()[i];
     case DType::f16: return to_float(t.as<Half>()[i]);
+    case DType::bf16: return to_float(t.as<BHalf>()[i]);
     default: return 0;
   }
 }

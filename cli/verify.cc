@@ -31,6 +31,7 @@ double element(const Tensor& t, std::size_t i) {
     case DType::f32: return t.as<float>()[i];
     case DType::f64: return t.as<double>()[i];
     case DType::f16: return to_float(t.as<Half>()[i]);
+    case DType::bf16: return to_float(t.as<BHalf>()[i]);
     case DType::i8: return t.as<std::int8_t>()[i];
     case DType::i16: return t.as<std::int16_t>()[i];
     case DType::i32: return t.as<std::int32_t>()[i];

@@ -24,10 +24,20 @@ struct ShapeRange {
   Shape min, opt, max;
 };
 
-/// What a plan computes in. Inputs and outputs keep the model's types; accumulation is always in f32.
-enum class Precision {
-  fp32,
-  fp16,  ///< activations and weights in f16
+/// How far numbers are from those of the f32 reference: the largest error over the reference's largest
+/// number.
+struct Deviation {
+  std::string name;     ///< of an output; of a layer: its first ONNX node
+  double relative = 0;  ///< infinity where a number is finite on one side only
+};
+
+/// What a plan was found to compute after it was built.
+struct AccuracyReport {
+  std::string reference;           ///< device of the f32 plan that it was compared with
+  std::vector<Deviation> outputs;  ///< the floating-point ones, worst first
+  std::vector<Deviation> layers;   ///< of the layers' results, worst first; empty unless they were measured
+  std::vector<std::string> kept_f32;  ///< layers that the budget moved back to f32
+  int builds = 1;                     ///< plans built to hold the budget, the first one included
 };
 
 struct BuildOptions {
@@ -37,12 +47,24 @@ struct BuildOptions {
   int opt_level = 1;         ///< 0: kernels by rule; 1: by timing; 5: by timing everything there is
   int threads = 0;           ///< to tune for; 0: all usable cores
   std::string timing_cache;  ///< file, read and merged; "": none
+  /// Refuses a plan that needs more: weights, activations and workspace at the largest shapes of the profiles
+  /// (without profiles: at opt).
   std::uint64_t memory_budget_bytes = UINT64_MAX;
   /// Called from the building thread with a stage name and its share done in [0, 1]; false cancels:
   /// Error(cancelled).
   std::function<bool(std::string_view, double)> progress;
   std::vector<std::string> extra_outputs;  ///< tensors to expose as further outputs
   std::vector<std::string> disabled_passes;
+  /// Compare a plan of less than f32 with an f32 plan (of the CPU where it has all kernels) on inputs from
+  /// `check_inputs`, a folder with one NAME.npy for each, or random ones.
+  bool check = true;
+  bool check_layers = false;  ///< the results of all layers too: one more build
+  std::string check_inputs;
+  std::uint64_t check_seed = 1;
+  /// Largest deviation allowed of any output; 0: any. Layers go back to f32 until it holds, those first that
+  /// add most error for the least work; Error(unsupported) with the best that was reached when it cannot.
+  double accuracy_budget = 0;
+  AccuracyReport* accuracy = nullptr;  ///< filled when not null
 };
 
 [[nodiscard]] PlanFile build(const std::string& onnx_path, const BuildOptions& options = {});

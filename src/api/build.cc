@@ -4,8 +4,10 @@
 
 #include <headrace/build.h>
 
+#include "api/build_accuracy.h"
 #include "api/registry.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "compiler/compiler.h"
 #include "graph/graph.h"
 #include "onnx/import.h"
@@ -16,7 +18,7 @@ namespace {
 compiler::Options to_options(const BuildOptions& options) {
   compiler::Options result;
   result.device = options.device.empty() ? default_device().name : options.device;
-  result.f16 = options.precision == Precision::fp16;
+  result.precision = options.precision;
   for (const auto& profile : options.profiles) {
     auto& ranges = result.profiles.emplace_back();
     for (const ShapeRange& range : profile) ranges.push_back({range.input, range.min, range.opt, range.max});
@@ -37,9 +39,34 @@ compiler::Options to_options(const BuildOptions& options) {
   return result;
 }
 
+/// Weights, activations and workspace at the largest shapes that the given profiles allow (without any: at
+/// opt), by preparing them as a run would.
+void check_memory(const PlanFile& plan, const BuildOptions& options) {
+  if (options.memory_budget_bytes == UINT64_MAX) return;
+  const Engine engine = Engine::load(plan, {.device = options.device,
+                                            .threads = options.threads,
+                                            .memory_budget_bytes = options.memory_budget_bytes});
+  for (std::size_t p = 0; p < plan.data()->profiles.size(); ++p) {
+    ShapeMap shapes;
+    for (const ProfileRange& r : plan.data()->profiles[p])
+      shapes[r.input] = options.profiles.empty() ? r.opt : r.max;
+    try {
+      Context(engine).prepare(shapes);
+    } catch (Error& e) {
+      if (e.code() == ErrorCode::out_of_memory)
+        throw e.add_context(fmt::format("while preparing the largest shapes of profile {}", p));
+      log(LogSeverity::warning, "the memory budget was only checked for weights: ", e.message());
+    }
+  }
+}
+
 PlanFile compile_graph(Graph graph, const BuildOptions& options) {
-  return PlanFile(std::make_shared<const Plan>(
-      compiler::compile(std::move(graph), api::registry(), to_options(options))));
+  const compiler::Options wanted = to_options(options);
+  compiler::check_device(api::registry(), wanted);
+  graph = compiler::optimise(std::move(graph), wanted);
+  PlanFile plan(std::make_shared<const Plan>(api::build_checked(graph, api::registry(), wanted, options)));
+  check_memory(plan, options);
+  return plan;
 }
 
 }  // namespace

@@ -54,6 +54,21 @@ std::uint64_t weight_bytes(const Graph& graph) {
   return bytes;
 }
 
+void check_precision(const Backend& backend, Precision precision) {
+  if (precision == Precision::fp32 || backend.name == "cuda") return;
+  if (backend.name == "cpu")
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format(
+            "the cpu backend has no kernels for {} yet and would run plain loops; build for 'cuda:0', "
+            "{}or in fp32",
+            to_string(precision),
+            precision == Precision::tf32 ? "" : "for 'reference' if plain loops are what you want, "));
+  if (backend.name == "reference" && precision == Precision::tf32)
+    throw Error(ErrorCode::unsupported,
+                "the reference computes f32 exactly and has no tf32; build for 'cuda:0', or in fp32");
+}
+
 void check_budget(std::uint64_t bytes, const Options& options) {
   if (bytes > options.memory_budget_bytes)
     throw Error(
@@ -62,26 +77,36 @@ void check_budget(std::uint64_t bytes, const Options& options) {
                     bytes, options.memory_budget_bytes));
 }
 
+void report(const Options& options, std::string_view stage, double done) {
+  if (options.progress && !options.progress(stage, done))
+    throw Error(ErrorCode::cancelled, fmt::format("the build was cancelled during '{}'", stage));
+}
+
 }  // namespace
 
-Plan compile(Graph graph, const Registry& registry, const Options& options) {
-  const auto report = [&](std::string_view stage, double done) {
-    if (options.progress && !options.progress(stage, done))
-      throw Error(ErrorCode::cancelled, fmt::format("the build was cancelled during '{}'", stage));
-  };
-  const Backend& backend = find_backend(registry, options.device);
-  if (graph.outputs().empty()) throw Error(ErrorCode::invalid_model, "the model has no output");
-  if (options.f16 && backend.name == "cpu")
-    throw Error(
-        ErrorCode::unsupported,
-        "the cpu backend has no kernels for fp16 yet and would run plain loops; build for 'cuda:0', for "
-        "'reference' if plain loops are what you want, or in fp32");
-  add_extra_outputs(graph, options.extra_outputs);
+void check_device(const Registry& registry, const Options& options) {
+  check_precision(find_backend(registry, options.device), options.precision);
+}
 
-  report("passes", 0);
+Graph optimise(Graph graph, const Options& options) {
+  if (graph.outputs().empty()) throw Error(ErrorCode::invalid_model, "the model has no output");
+  add_extra_outputs(graph, options.extra_outputs);
+  report(options, "passes", 0);
   passes::run_passes(graph, {.evaluate = evaluate_reference, .disabled = options.disabled_passes});
-  if (options.f16) graph = to_f16(graph);
-  report("passes", 1);
+  report(options, "passes", 1);
+  return graph;
+}
+
+Plan compile(Graph graph, const Registry& registry, const Options& options) {
+  check_device(registry, options);
+  return compile_optimised(optimise(std::move(graph), options), registry, options);
+}
+
+Plan compile_optimised(Graph graph, const Registry& registry, const Options& options) {
+  check_device(registry, options);
+  const Backend& backend = find_backend(registry, options.device);
+  if (options.precision != Precision::fp32)
+    graph = lower_precision(graph, options.precision, options.keep_f32);
 
   Draft draft;
   draft.registry = &registry;
@@ -91,7 +116,7 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   const std::shared_ptr<void> current_device = draft.device->enter();
   draft.threads = options.threads > 0 ? options.threads : usable_cores();
   draft.opt_level = options.opt_level;
-  draft.progress = report;
+  draft.progress = [&](std::string_view stage, double done) { report(options, stage, done); };
   if (!draft.device->unified_memory()) draft.reference = nullptr;
   draft.plan.device = backend.name;
   draft.plan.device_model = draft.device->model();
@@ -107,16 +132,17 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   draft.symbols = draft.profile_symbols.front();
   draft.values = values_of(draft.plan.shapes, draft.symbols);
   for (const auto& [key, value] : graph.metadata) draft.plan.provenance["onnx." + key] = value;
-  draft.plan.provenance["precision"] = options.f16 ? "fp16" : "fp32";
+  draft.plan.provenance["precision"] = to_string(options.precision);
   draft.plan.provenance["opt_level"] = fmt::format("{}", options.opt_level);
 
-  tuner::TimingCache cache;
+  tuner::TimingCache own;
+  tuner::TimingCache& cache = options.timings ? *options.timings : own;
   std::optional<tuner::Tuner> tuner;
   if (options.opt_level > 0) {
-    if (!options.timing_cache.empty()) cache = tuner::TimingCache::load(options.timing_cache);
+    if (!options.timing_cache.empty()) cache.merge(tuner::TimingCache::load(options.timing_cache));
     tuner::TunerOptions how;
     how.full = options.opt_level >= 5;
-    how.poll = [&] { report("tactics", draft.chosen); };
+    how.poll = [&] { report(options, "tactics", draft.chosen); };
     how.bench.cold_weights = weight_bytes(graph) > kCachedWeights;
     draft.tuner = &tuner.emplace(draft.device, draft.threads, cache, how);
   }
@@ -132,7 +158,7 @@ Plan compile(Graph graph, const Registry& registry, const Options& options) {
   if (tuner && !options.timing_cache.empty() &&
       (tuner->measured() > 0 || !std::filesystem::exists(options.timing_cache)))
     cache.save(options.timing_cache);
-  report("done", 1);
+  report(options, "done", 1);
   return std::move(draft.plan);
 }
 

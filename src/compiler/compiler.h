@@ -3,12 +3,14 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "backends/backend.h"
 #include "graph/graph.h"
 #include "plan/plan.h"
+#include "tuner/timing_cache.h"
 
 namespace headrace::compiler {
 
@@ -20,7 +22,7 @@ struct InputRange {
 
 struct Options {
   std::string device = "cpu";
-  bool f16 = false;  ///< compute in f16 between the model's inputs and outputs
+  Precision precision = Precision::fp32;
   std::vector<std::vector<InputRange>>
       profiles;       ///< empty: one that allows every extent from 1 to 2^20 (opt 1)
   int opt_level = 1;  ///< 0: tactics by rule; >= 1: by timing
@@ -32,7 +34,17 @@ struct Options {
       progress;                              ///< return false to cancel: Error(cancelled)
   std::vector<std::string> extra_outputs;    ///< tensor names to expose, for verify --per-layer
   std::vector<std::string> disabled_passes;  ///< names in passes.inc
+  std::set<NodeId> keep_f32;                 ///< nodes of the optimised graph, whatever the precision
+  tuner::TimingCache* timings = nullptr;     ///< shared by several builds; null: of this one
 };
+
+/// The graph after all passes, in f32: what `keep_f32` refers to.
+Graph optimise(Graph graph, const Options& options);
+/// Selection on an optimised graph.
+Plan compile_optimised(Graph graph, const Registry& registry, const Options& options);
+/// Error(unsupported) when the device has no good kernels for the precision; Error(invalid_argument) when
+/// there is no such device.
+void check_device(const Registry& registry, const Options& options);
 
 /// Runs all passes and selection on an imported graph. Deterministic for equal graph, options and timing
 /// cache.

@@ -1,9 +1,10 @@
-// f32 -> f16 over a whole graph, between the last pass and selection.
+// f32 -> f16, bf16 or tf32 over a whole graph, between the last pass and selection.
 //
 // Inputs and outputs of the model keep their types: they are cast at the border. Everything in between is
-// held in f16 while arithmetic inside a step stays f32: a Pointwise loads f16, casts, computes as before and
-// rounds once at its end; kernels of the other operators accumulate in f32. Constants are converted here; a
-// finite number that f16 cannot hold becomes its largest. A node that has no f16 form keeps f32 operands.
+// held in 16 bits while arithmetic inside a step stays f32: a Pointwise loads 16 bits, casts, computes as
+// before and rounds once at its end; kernels of the other operators accumulate in f32. Constants are
+// converted here; a finite number that the type cannot hold becomes its largest. A node that has no such form
+// keeps f32 operands. tf32 changes no type: it is a permission on the operators that multiply.
 #include "compiler/precision.h"
 
 #include <cmath>
@@ -19,12 +20,12 @@
 namespace headrace::compiler {
 namespace {
 
-HostTensor to_f16(const HostTensor& tensor, std::size_t& clamped) {
-  constexpr double kLargest = 65504;
-  HostTensor result(DType::f16, tensor.shape());
+HostTensor to_half(const HostTensor& tensor, DType dtype, std::size_t& clamped) {
+  const double largest = dtype == DType::f16 ? 65504 : 0x1.fep127;
+  HostTensor result(dtype, tensor.shape());
   for (std::int64_t i = 0, n = tensor.elements(); i < n; ++i) {
     double v = tensor.at_double(i);
-    if (std::isfinite(v) && std::abs(v) > kLargest) v = std::copysign(kLargest, v), ++clamped;
+    if (std::isfinite(v) && std::abs(v) > largest) v = std::copysign(largest, v), ++clamped;
     result.set_double(i, v);
   }
   return result;
@@ -32,7 +33,13 @@ HostTensor to_f16(const HostTensor& tensor, std::size_t& clamped) {
 
 class Converter {
  public:
-  explicit Converter(const Graph& from) : from_(from) {
+  Converter(const Graph& from, Precision precision, const std::set<NodeId>& keep_f32)
+      : from_(from),
+        narrow_(precision == Precision::fp16   ? DType::f16
+                : precision == Precision::bf16 ? DType::bf16
+                                               : DType::f32),
+        tf32_(precision == Precision::tf32),
+        keep_f32_(keep_f32) {
     to_.shapes() = from.shapes();
     to_.metadata = from.metadata;
     for (ValueId id : from.inputs()) {
@@ -45,9 +52,12 @@ class Converter {
   Graph run() {
     for (NodeId n : from_.nodes()) {
       const Node& node = from_.node(n);
-      const Op op = std::holds_alternative<Pointwise>(node.op) ? narrowed(node) : node.op;
+      if (keep_f32_.contains(n) || narrow_ == DType::f32) {
+        add(node, tf32_ && !keep_f32_.contains(n) ? permitted(node.op) : node.op, DType::f32);
+        continue;
+      }
       try {
-        add(node, op, DType::f16);
+        add(node, std::holds_alternative<Pointwise>(node.op) ? narrowed(node) : node.op, narrow_);
       } catch (const Error&) {  // its types do not fit: for f32 alone
         add(node, node.op, DType::f32);
       }
@@ -55,7 +65,8 @@ class Converter {
     for (const GraphOutput& o : from_.outputs())
       to_.add_output(o.name, form(o.value, from_.value(o.value).type.dtype));
     if (clamped_ > 0)
-      log(LogSeverity::warning, clamped_, " constants exceed f16's range and were set to its largest number");
+      log(LogSeverity::warning, clamped_, " constants exceed the range of ", to_string(narrow_),
+          " and were set to its largest number");
     to_.erase_dead();  // optional results that nobody reads came back with their nodes
     return std::move(to_);
   }
@@ -68,10 +79,10 @@ class Converter {
     ValueId made;
     if (v.constant) {
       made = dtype == v.type.dtype ? to_.add_constant(v.constant)
-                                   : to_.add_constant(to_f16(*v.constant, clamped_));
+                                   : to_.add_constant(to_half(*v.constant, dtype, clamped_));
       to_.value(made).names = v.names;
     } else {
-      const DType other = dtype == DType::f16 ? DType::f32 : DType::f16;
+      const DType other = dtype == DType::f32 ? narrow_ : DType::f32;
       Pointwise cast;
       cast.expr.op(PwOp::cast, dtype, cast.expr.load(0, other));
       made = to_.add1(std::move(cast), {forms_.at({id, other})}, {"precision (Cast)"});
@@ -93,7 +104,14 @@ class Converter {
     }
   }
 
-  /// The expression on f16 operands: each load of f32 becomes a load and a cast, the result is cast back.
+  static Op permitted(Op op) {
+    if (auto* conv = std::get_if<Conv>(&op)) conv->tf32 = true;
+    if (auto* deconv = std::get_if<ConvTranspose>(&op)) deconv->tf32 = true;
+    if (auto* matmul = std::get_if<MatMul>(&op)) matmul->tf32 = true;
+    return op;
+  }
+
+  /// The expression on narrow operands: each load of f32 becomes a load and a cast, the result is cast back.
   Op narrowed(const Node& node) const {
     const PwExpr& expr = std::get<Pointwise>(node.op).expr;
     Pointwise result;
@@ -101,7 +119,7 @@ class Converter {
     const auto at = [&](std::int32_t i) { return i < 0 ? i : moved[static_cast<std::size_t>(i)]; };
     for (const PwInstr& instr : expr.code) {
       if (instr.op == PwOp::load && instr.dtype == DType::f32) {
-        moved.push_back(result.expr.op(PwOp::cast, DType::f32, result.expr.load(instr.a, DType::f16)));
+        moved.push_back(result.expr.op(PwOp::cast, DType::f32, result.expr.load(instr.a, narrow_)));
         continue;
       }
       PwInstr copy = instr;
@@ -110,11 +128,14 @@ class Converter {
       moved.push_back(static_cast<std::int32_t>(result.expr.code.size() - 1));
     }
     if (expr.code.back().dtype == DType::f32)
-      result.expr.op(PwOp::cast, DType::f16, static_cast<std::int32_t>(result.expr.code.size() - 1));
+      result.expr.op(PwOp::cast, narrow_, static_cast<std::int32_t>(result.expr.code.size() - 1));
     return result;
   }
 
   const Graph& from_;
+  DType narrow_;  ///< f32 for tf32
+  bool tf32_;
+  const std::set<NodeId>& keep_f32_;
   Graph to_;
   std::map<std::pair<ValueId, DType>, ValueId> forms_;
   std::size_t clamped_ = 0;
@@ -122,6 +143,8 @@ class Converter {
 
 }  // namespace
 
-Graph to_f16(const Graph& graph) { return Converter(graph).run(); }
+Graph lower_precision(const Graph& graph, Precision precision, const std::set<NodeId>& keep_f32) {
+  return Converter(graph, precision, keep_f32).run();
+}
 
 }  // namespace headrace::compiler

@@ -83,7 +83,7 @@ class Selector {
 
  private:
   bool can_last(const Value& v) const {
-    return v.type.shape.size() >= 3 && (v.type.dtype == DType::f32 || v.type.dtype == DType::f16);
+    return v.type.shape.size() >= 3 && (v.type.dtype == DType::f32 || is_half(v.type.dtype));
   }
   TensorDesc desc(ValueId id, Layout layout) const {
     const Value& v = graph_.value(id);

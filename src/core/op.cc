@@ -22,7 +22,7 @@ constexpr int last(ResizeCoord) { return static_cast<int>(ResizeCoord::tf_crop_a
 constexpr int last(ResizeNearest) { return static_cast<int>(ResizeNearest::ceil); }
 constexpr int last(PadMode) { return static_cast<int>(PadMode::wrap); }
 constexpr int last(ScatterReduce) { return static_cast<int>(ScatterReduce::max); }
-constexpr int last(DType) { return static_cast<int>(DType::boolean); }
+constexpr int last(DType) { return static_cast<int>(DType::bf16); }
 constexpr int last(PwOp) { return static_cast<int>(PwOp::select); }
 
 struct Writer {

@@ -45,6 +45,7 @@ struct Conv {
   std::vector<Post> post;
   Ints pool_kernel, pool_strides;
   Dims pool_begin, pool_end;
+  bool tf32 = false;  ///< f32 factors may be rounded to tf32, which has 10 bits of fraction
   friend bool operator==(const Conv&, const Conv&) = default;
 };
 /// inputs: src [N,C,spatial...], weights [C,M/groups,kernel...], bias [M] if has_bias, operands of post.
@@ -56,6 +57,7 @@ struct ConvTranspose {
   std::int64_t groups = 1;
   bool has_bias = false;
   std::vector<Post> post;
+  bool tf32 = false;  ///< f32 factors may be rounded to tf32, which has 10 bits of fraction
   friend bool operator==(const ConvTranspose&, const ConvTranspose&) = default;
 };
 /// numpy matmul with batch broadcasting on rank >= 2 (import reshapes rank 1). inputs: a, b, bias (broadcast
@@ -65,6 +67,7 @@ struct MatMul {
   double alpha = 1;
   bool has_bias = false;
   std::vector<Post> post;
+  bool tf32 = false;  ///< f32 factors may be rounded to tf32, which has 10 bits of fraction
   friend bool operator==(const MatMul&, const MatMul&) = default;
 };
 enum class PoolKind : std::uint8_t { max, average, lp };

@@ -27,6 +27,7 @@ void fields(S& s, F&& f) {
   f("pool_strides", s.pool_strides);
   f("pool_begin", s.pool_begin);
   f("pool_end", s.pool_end);
+  f("tf32", s.tf32);
 }
 template <class S, class F>
 requires std::is_same_v<std::remove_const_t<S>, ConvTranspose>
@@ -39,6 +40,7 @@ void fields(S& s, F&& f) {
   f("groups", s.groups);
   f("has_bias", s.has_bias);
   f("post", s.post);
+  f("tf32", s.tf32);
 }
 template <class S, class F>
 requires std::is_same_v<std::remove_const_t<S>, MatMul>
@@ -48,6 +50,7 @@ void fields(S& s, F&& f) {
   f("alpha", s.alpha);
   f("has_bias", s.has_bias);
   f("post", s.post);
+  f("tf32", s.tf32);
 }
 template <class S, class F>
 requires std::is_same_v<std::remove_const_t<S>, Pool>

@@ -21,7 +21,7 @@ NAMES(ResizeCoord, "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "
 NAMES(ResizeNearest, "round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 NAMES(PadMode, "constant", "reflect", "edge", "wrap")
 NAMES(ScatterReduce, "none", "add", "mul", "min", "max")
-NAMES(DType, "f32", "f16", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool")
+NAMES(DType, "f32", "f16", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool", "bf16")
 #undef NAMES
 
 namespace {

@@ -33,7 +33,7 @@ std::size_t post_operands(std::span<const Post> posts) {
 
 PwExpr post_expr(std::span<const Post> posts, std::span<const DType> loads) {
   PwExpr expr;
-  const DType dtype = loads[0], inside = dtype == DType::f16 ? DType::f32 : dtype;
+  const DType dtype = loads[0], inside = is_half(dtype) ? DType::f32 : dtype;
   std::int32_t next = 0;
   const auto load = [&] {
     const DType type = loads[static_cast<std::size_t>(next)];

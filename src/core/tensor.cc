@@ -140,6 +140,7 @@ decltype(auto) with_type(DType dtype, F&& f) {
     case DType::u32: return f(static_cast<std::uint32_t*>(nullptr));
     case DType::u64: return f(static_cast<std::uint64_t*>(nullptr));
     case DType::boolean: return f(static_cast<bool*>(nullptr));
+    case DType::bf16: return f(static_cast<BHalf*>(nullptr));
   }
   throw Error(ErrorCode::internal, "unknown dtype " + std::to_string(static_cast<int>(dtype)));
 }
@@ -172,7 +173,7 @@ double HostTensor::at_double(std::int64_t i) const {
     else {
       T value;
       std::memcpy(&value, p, sizeof(T));
-      if constexpr (std::is_same_v<T, Half>)
+      if constexpr (is_half_type<T>)
         return to_float(value);
       else
         return static_cast<double>(value);
@@ -200,8 +201,8 @@ void HostTensor::set_double(std::int64_t i, double value) {
   with_type(dtype_, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     T element;
-    if constexpr (std::is_same_v<T, Half>)
-      element = to_half(static_cast<float>(value));
+    if constexpr (is_half_type<T>)
+      element = narrowed<T>(static_cast<float>(value));
     else if constexpr (std::is_same_v<T, bool>)
       element = value != 0;
     else if constexpr (std::is_integral_v<T>)
@@ -218,8 +219,8 @@ void HostTensor::set_int(std::int64_t i, std::int64_t value) {
   with_type(dtype_, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     T element;
-    if constexpr (std::is_same_v<T, Half>)
-      element = to_half(static_cast<float>(value));
+    if constexpr (is_half_type<T>)
+      element = narrowed<T>(static_cast<float>(value));
     else if constexpr (std::is_same_v<T, bool>)
       element = value != 0;
     else

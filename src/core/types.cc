@@ -20,6 +20,17 @@ std::string_view to_string(DType t) {
     case DType::u32: return "u32";
     case DType::u64: return "u64";
     case DType::boolean: return "bool";
+    case DType::bf16: return "bf16";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(Precision precision) {
+  switch (precision) {
+    case Precision::fp32: return "fp32";
+    case Precision::tf32: return "tf32";
+    case Precision::fp16: return "fp16";
+    case Precision::bf16: return "bf16";
   }
   return "unknown";
 }
@@ -50,6 +61,14 @@ Half to_half(float f) {
     half = (magnitude - 0x38000000u + 0xfffu + odd) >> 13;
   }
   return {static_cast<std::uint16_t>(half | sign)};
+}
+
+float to_float(BHalf h) { return std::bit_cast<float>(static_cast<std::uint32_t>(h.bits) << 16); }
+
+BHalf to_bhalf(float f) {
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(f);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<std::uint16_t>((bits >> 16) | 0x40u)};  // quiet
+  return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
 std::string to_string(const Shape& shape) {

@@ -21,7 +21,7 @@
 
 namespace headrace {
 
-inline constexpr std::uint32_t kPlanVersion = 3;
+inline constexpr std::uint32_t kPlanVersion = 4;
 
 enum class TensorRole : std::uint8_t { input, output, activation, weight };
 

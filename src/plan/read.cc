@@ -87,7 +87,7 @@ class Decoder {
     PlanTensor tensor;
     tensor.name = text(t.name());
     tensor.role = enumerator(t.role(), TensorRole::weight, "tensor role");
-    tensor.dtype = enumerator(t.dtype(), DType::boolean, "element type");
+    tensor.dtype = enumerator(t.dtype(), DType::bf16, "element type");
     tensor.layout = enumerator(t.layout(), Layout::packed, "layout");
     tensor.view = enumerator(t.view(), ViewKind::window, "view kind");
     tensor.shape = to_dims(t.shape());

@@ -24,6 +24,9 @@ void fill(std::byte* data, std::size_t bytes, DType dtype) {
   } else if (dtype == DType::f16) {
     auto* p = reinterpret_cast<Half*>(data);
     for (std::size_t i = 0; i < n; ++i) p[i] = to_half(value(i));
+  } else if (dtype == DType::bf16) {
+    auto* p = reinterpret_cast<BHalf*>(data);
+    for (std::size_t i = 0; i < n; ++i) p[i] = to_bhalf(value(i));
   } else if (dtype == DType::f64) {
     auto* p = reinterpret_cast<double*>(data);
     for (std::size_t i = 0; i < n; ++i) p[i] = value(i);

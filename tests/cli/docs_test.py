@@ -80,9 +80,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="headrace-docs-") as folder:
         check = Checker(cli, Path(folder))
         compare_test.network(Path(folder, "m.onnx"))
-        build = ["build", "m.onnx", "-o", "m.plan", "--profile", "*=1:2:4"]
+        build = ["build", "m.onnx", "-o", "m.plan", "--profile", "*=1:1:1", "--profile", "*=2:3:4"]
+        lower = ["build", "m.onnx", "-o", "l.plan", "--device", "reference", "--precision", "fp16", "--opt-level", "0"]
+        lower += ["--check-layers", "--accuracy-budget", "1e-5"]
         blocks = {name: documented(part) for name, part in parts.items()}
-        check.same("build", blocks["build"][0], check.json_keys(*build))
+        check.same("build", blocks["build"][0], check.json_keys(*build) | check.json_keys(*lower))
         check.same("run", blocks["run"][0], check.json_keys("run", "m.plan", "--seed", "1", "--output", "o", "--trace", "t"))
         bench = ["bench", "m.plan", "--iterations", "2", "--rounds", "2", "--profile", "--trace", "t"]
         bench += ["--compare", "onnxruntime", "--onnx", "m.onnx"]

@@ -22,7 +22,7 @@ std::shared_ptr<const Plan> make_plan(bool f16 = false, std::int64_t max = 64) {
   compiler::Options options;
   options.device = "cuda:0";
   options.opt_level = 0;
-  options.f16 = f16;
+  options.precision = f16 ? Precision::fp16 : Precision::fp32;
   options.profiles = {{{"*", {1}, {4}, {max}}}};
   return std::make_shared<const Plan>(compiler::compile(small_graph(), api::registry(), options));
 }

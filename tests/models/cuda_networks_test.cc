@@ -94,7 +94,7 @@ class CudaNetworks : public testing::TestWithParam<Network> {
     registry.add(std::move(noting));
     compiler::Options options;
     options.device = "cuda:0";
-    options.f16 = true;
+    options.precision = Precision::fp16;
     options.opt_level = 0;
     if (!GetParam().shapes.empty()) options.profiles = {GetParam().shapes};
     static_cast<void>(compiler::compile(onnx::import_file(file_), registry, options));

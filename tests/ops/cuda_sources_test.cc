@@ -24,14 +24,14 @@ std::vector<const cuda::GeneratedTactic*> tactics() {
   return list;
 }
 
-/// The same line with f16 in place of f32, which most networks run with.
-Problem in_f16(Problem problem) {
+/// The same line with 16 bits in place of f32, which most networks run with.
+Problem in_half(Problem problem, DType half) {
   for (auto* list : {&problem.srcs, &problem.dsts})
     for (TensorDesc& d : *list)
-      if (d.dtype == DType::f32) d.dtype = DType::f16;
+      if (d.dtype == DType::f32) d.dtype = half;
   if (auto* op = std::get_if<Pointwise>(&problem.op))
     for (PwInstr& i : op->expr.code)
-      if (i.dtype == DType::f32) i.dtype = DType::f16;
+      if (i.dtype == DType::f32) i.dtype = half;
   return problem;
 }
 
@@ -51,7 +51,8 @@ TEST_P(CudaSources, Compile) {
   std::set<std::string> met, compiled;  // tactics; sources
   std::size_t programs = 0;
   for (const ProblemLine& line : read_problem_lines(HEADRACE_SOURCE_DIR "/tests/ops/" + GetParam()))
-    for (const Problem& problem : {line.problem, in_f16(line.problem)})
+    for (const Problem& problem :
+         {line.problem, in_half(line.problem, DType::f16), in_half(line.problem, DType::bf16)})
       for (const auto* tactic : tactics()) {
         if (tactic->refuses(problem)) continue;
         std::vector<Choice> choices = tactic->candidates(problem);

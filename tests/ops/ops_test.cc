@@ -165,7 +165,10 @@ std::string difference(const HostTensor& have, const HostTensor& want, double to
   for (std::int64_t i = 0; i < want.elements(); ++i)
     if (std::isfinite(want.at_double(i))) scale = std::max(scale, std::abs(want.at_double(i)));
   if (tolerance == 0)
-    tolerance = want.dtype() == DType::f64 ? 1e-11 : want.dtype() == DType::f16 ? 4e-3 : 2e-5;
+    tolerance = want.dtype() == DType::f64    ? 1e-11
+                : want.dtype() == DType::f16  ? 4e-3
+                : want.dtype() == DType::bf16 ? 1.6e-2
+                                              : 2e-5;
   for (std::int64_t i = 0; i < want.elements(); ++i) {
     bool equal;
     if (!is_float(want.dtype()))

@@ -27,7 +27,7 @@ Plan random_plan(std::uint32_t seed) {
   const auto below = [&](int n) { return static_cast<std::int64_t>(random() % static_cast<unsigned>(n)); };
   const auto word = [&] {
     std::string s;
-    for (std::int64_t n = below(12); n > 0; --n) s.push_back(static_cast<char>(below(256)));
+    for (std::int64_t n = below(13); n > 0; --n) s.push_back(static_cast<char>(below(256)));
     return s;
   };
   Plan p;

@@ -25,8 +25,8 @@ TEST(Half, EveryPatternComesBack) {
 
 TEST(Half, RoundsToNearestEven) {
   for (std::uint32_t bits = 0; bits < 0x7bff; ++bits) {  // finite neighbours and what lies between
-    const float low = to_float({static_cast<std::uint16_t>(bits)});
-    const float high = to_float({static_cast<std::uint16_t>(bits + 1)});
+    const float low = to_float(Half{static_cast<std::uint16_t>(bits)});
+    const float high = to_float(Half{static_cast<std::uint16_t>(bits + 1)});
     const float middle = low + (high - low) / 2;
     ASSERT_EQ(to_half(middle).bits, bits % 2 == 0 ? bits : bits + 1);
     ASSERT_EQ(to_half(std::nextafterf(middle, high)).bits, bits + 1);

@@ -57,7 +57,7 @@ class GpuBuild : public testing::Test {
   compiler::Options options(int level = 1) const {
     compiler::Options o;
     o.device = "cuda:0";
-    o.f16 = true;
+    o.precision = Precision::fp16;
     o.opt_level = level;
     o.timing_cache = folder_ / "times";
     return o;

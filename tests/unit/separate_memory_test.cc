@@ -147,51 +147,5 @@ TEST(SeparateMemory, KernelsCannotReachHostMemory) {
   EXPECT_THROW(stream->launch(kernel, {&operand, 1}, {}), Error);
 }
 
-TEST(Precision, TheCpuSaysThatItHasNoF16) {
-  compiler::Options options;
-  options.f16 = true;
-  Registry registry;
-  Backend cpu = make_reference_backend();
-  cpu.name = "cpu";
-  registry.add(std::move(cpu));
-  try {
-    static_cast<void>(compiler::compile(test::small_graph(), registry, options));
-    FAIL() << "built";
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), ErrorCode::unsupported);
-    EXPECT_NE(e.message().find("fp32"), std::string::npos) << e.what();
-  }
-}
-
-/// f16 between inputs and outputs: types stay, numbers differ by rounding only.
-TEST(Precision, F16KeepsTypesAndComesClose) {
-  compiler::Options options;
-  options.device = "reference";
-  options.opt_level = 0;
-  options.f16 = true;
-  options.threads = 1;
-  const Plan plan = compiler::compile(test::small_graph(), test::reference_registry(), options);
-  EXPECT_EQ(plan.provenance.at("precision"), "fp16");
-  std::size_t halves = 0;
-  for (const PlanTensor& t : plan.tensors) halves += t.dtype == DType::f16;
-  EXPECT_GT(halves, 3u);
-  const auto engine =
-      runtime::Engine::create(std::make_shared<const Plan>(plan), test::reference_registry(), {.threads = 1});
-  runtime::Context context(engine);
-  const auto inputs = inputs_of(2, 5);
-  const auto expected = test::run_graph(test::small_graph(), inputs);
-  const auto got = test::run_context(context, inputs);
-  bool exact = true;
-  for (std::size_t o = 0; o < got.size(); ++o) {
-    ASSERT_EQ(got[o].dtype(), DType::f32);
-    ASSERT_EQ(got[o].shape(), expected[o].shape());
-    for (std::int64_t i = 0; i < got[o].elements(); ++i) {
-      EXPECT_NEAR(got[o].at_double(i), expected[o].at_double(i), 2e-3);
-      exact &= got[o].at_double(i) == expected[o].at_double(i);
-    }
-  }
-  EXPECT_FALSE(exact) << "nothing was rounded to f16";
-}
-
 }  // namespace
 }  // namespace headrace

@@ -17,7 +17,7 @@ bool is_unsigned(DType dtype) { return is_unsigned_int(dtype) || dtype == DType:
   throw Error(ErrorCode::invalid_model, fmt::format("Pointwise: {} is not for {}", to_string(op), what));
 }
 
-/// An operation on reals; bool results come as int 0 and 1. `fast`: the result is rounded to f16.
+/// An operation on reals; bool results come as int 0 and 1. `fast`: the result is rounded to 16 bits.
 std::string real_text(PwOp op, double alpha, double beta, DType dtype, bool fast, const std::string& a,
                       const std::string& b, const std::string& c) {
   const std::string R = register_name(dtype), A = literal(alpha, dtype), B = literal(beta, dtype);
@@ -194,7 +194,7 @@ std::string cast_text(const std::string& a, DType from, DType to) {
       real = fmt::format("({})({}){}", R, type_name(from), a);
     else  // 32 bits hold it
       real = fmt::format("({})({}){}", R, from == DType::u32 ? "u32" : "i32", a);
-    if (to == DType::f16) return fmt::format("round_half({})", real);
+    if (is_half(to)) return fmt::format("{}({})", to == DType::f16 ? "round_half" : "round_bhalf", real);
     return real;
   }
   if (!is_float(from)) return wrapped(a, to);
@@ -231,16 +231,16 @@ std::string print_expr(const std::string& name, const PwExpr& expr, const std::v
                     fmt::format("Pointwise: instruction {} loads input {} of {}", i, in.a, inputs.size()));
       text = "x" + std::to_string(in.a);
     } else if (in.op == PwOp::constant) {
-      const double value =
-          in.dtype == DType::f16 ? to_float(to_half(static_cast<float>(in.alpha))) : in.alpha;
+      const double value = in.dtype == DType::f16    ? to_float(to_half(static_cast<float>(in.alpha)))
+                           : in.dtype == DType::bf16 ? to_float(to_bhalf(static_cast<float>(in.alpha)))
+                                                     : in.alpha;
       text = is_float(in.dtype) ? literal(value, in.dtype) : wrapped(literal(in.imm), in.dtype);
     } else if (in.op == PwOp::cast) {
       text = cast_text(operands[0], dtype(0), in.dtype);
     } else {
       const DType of = in.op == PwOp::select ? in.dtype : dtype(0);
       text = is_float(of)
-                 ? real_text(in.op, in.alpha, in.beta, of, of == DType::f16, operands[0], operands[1],
-                             operands[2])
+                 ? real_text(in.op, in.alpha, in.beta, of, is_half(of), operands[0], operands[1], operands[2])
                  : wrapped(int_text(in.op, of, in.alpha, in.beta, operands[0], operands[1], operands[2]),
                            in.dtype);
     }
@@ -263,8 +263,7 @@ std::string print_post(const std::string& name, const std::vector<Post>& post, D
       b = "b" + std::to_string(operand++);
       out += fmt::format(", {} {}", R, b);
     }
-    body += fmt::format("  x = {};\n",
-                        real_text(p.op, p.alpha, p.beta, compute, dtype == DType::f16, "x", b, {}));
+    body += fmt::format("  x = {};\n", real_text(p.op, p.alpha, p.beta, compute, is_half(dtype), "x", b, {}));
   }
   return out + ") {\n" + body + "  return x;\n}\n";
 }

@@ -45,7 +45,9 @@ const Loaded& loaded() {
   return result;
 }
 
-cudaDataType_t to_cuda(DType dtype) { return dtype == DType::f16 ? CUDA_R_16F : CUDA_R_32F; }
+cudaDataType_t to_cuda(DType dtype) {
+  return dtype == DType::f16 ? CUDA_R_16F : dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
 
 template <class T>
 void set(cublasLtMatmulDescOpaque_t& desc, cublasLtMatmulDescAttributes_t attribute, const T& value) {
@@ -115,7 +117,8 @@ LtHandle::LtHandle() { check_cublaslt(cublaslt().cublasLtCreate(handle.out()), "
 
 LtProduct::LtProduct(const LtProblem& problem) : problem_(problem), handle_(context_local<LtHandle>()) {
   check_cublaslt(
-      cublaslt().cublasLtMatmulDescInit_internal(&desc_, sizeof desc_, CUBLAS_COMPUTE_32F, CUDA_R_32F),
+      cublaslt().cublasLtMatmulDescInit_internal(
+          &desc_, sizeof desc_, problem.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
       "describing a product");
   set(desc_, CUBLASLT_MATMUL_DESC_TRANSA, problem.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(desc_, CUBLASLT_MATMUL_DESC_TRANSB, problem.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);

@@ -56,6 +56,7 @@ struct LtMatrix {
 
 struct LtProblem {
   DType dtype = DType::f32;  ///< of all matrices and the bias
+  bool tf32 = false;         ///< f32 only: factors may be rounded to tf32
   bool transpose_a = false, transpose_b = false;
   LtMatrix a, b, c, d;
   std::int32_t batch = 1;

@@ -70,8 +70,15 @@ const std::vector<CompiledSeeds>& compiled_seeds() {
   return all;
 }
 
-bool acceptable(const EngineTraits& traits, DType dtype) {
-  return traits.deterministic && !traits.reduced_sums && (dtype != DType::f32 || traits.exact);
+/// f32 that is not to be rounded to tf32 either.
+bool is_strict(const Problem& problem) {
+  const auto* conv = std::get_if<Conv>(&problem.op);
+  const auto* deconv = std::get_if<ConvTranspose>(&problem.op);
+  return problem.srcs[0].dtype == DType::f32 && !(conv && conv->tf32) && !(deconv && deconv->tf32);
+}
+
+bool acceptable(const EngineTraits& traits, bool strict) {
+  return traits.deterministic && !traits.reduced_sums && (!strict || traits.exact);
 }
 
 /// Engines of one graph, asked for once each.
@@ -202,7 +209,7 @@ class Form {
 
 /// The form whose epilogues are free is worth a look where the canonical one leaves something to be done.
 bool wants_free_form(const Problem& problem, const Form& free, std::size_t canonical_posts) {
-  return problem.srcs[0].dtype != DType::f32 && free && free.posts() > canonical_posts;
+  return !is_strict(problem) && free && free.posts() > canonical_posts;
 }
 
 }  // namespace
@@ -210,12 +217,12 @@ bool wants_free_form(const Problem& problem, const Form& free, std::size_t canon
 std::optional<EngineConfig> first_config(const Problem& problem, const OpGraph& graph,
                                          const CudnnTarget& target) {
   EngineNotes notes(graph, target);
-  const DType dtype = problem.srcs[0].dtype;
-  std::optional<EngineConfig> second;  // takes too much memory, or does f16 without tensor cores
+  const bool strict = is_strict(problem);
+  std::optional<EngineConfig> second;  // takes too much memory, or does f16 or tf32 without tensor cores
   for (const EngineConfig& config : heuristic_list(graph, target)) {
     const auto& engine = notes[config.engine];
-    if (!engine || !acceptable(engine->traits, dtype)) continue;
-    const bool slow = dtype != DType::f32 && engine->traits.exact;
+    if (!engine || !acceptable(engine->traits, strict)) continue;
+    const bool slow = !strict && engine->traits.exact;
     if (slow && second) continue;
     const auto workspace = try_plan(graph, target, config);
     if (!workspace || *workspace > kWorkspaceCap) continue;
@@ -237,7 +244,7 @@ std::optional<ConvChoice> rule_choice(const Problem& problem, const CudnnTarget&
 }
 
 std::vector<ConvChoice> conv_choices(const Problem& problem, const CudnnTarget& target) {
-  const DType dtype = problem.srcs[0].dtype;
+  const bool strict = is_strict(problem);
   const std::size_t version = cudnn().cudnnGetVersion();
   std::vector<ConvChoice> result, compiled;
   std::size_t canonical_posts = 0;
@@ -255,21 +262,21 @@ std::vector<ConvChoice> conv_choices(const Problem& problem, const CudnnTarget& 
       configs.insert(
           configs.begin() + std::min<std::ptrdiff_t>(1, static_cast<std::ptrdiff_t>(configs.size())),
           first.begin(), first.end());
-    } else if (dtype != DType::f32) {
+    } else if (!strict) {
       const std::vector<Engine> all = engines(form.graph(), target);
       add_seeds(configs, all);
       add_small_engines(configs, all);
     }
     for (EngineConfig& config : configs) {
       const auto& engine = form.engine(config.engine);
-      if (!engine || !acceptable(engine->traits, dtype)) continue;
+      if (!engine || !acceptable(engine->traits, strict)) continue;
       if (engine->traits.runtime_compiled) {
         if (name == 'g' && !engine->traits.exact && compiled.size() < kFirstCompiled)
           compiled.push_back({name, version, std::move(config)});
         continue;
       }
-      // Exact engines are slow: f16 takes them only where nothing else is left.
-      if (dtype != DType::f32 && engine->traits.exact && !result.empty()) continue;
+      // Exact engines are slow: f16, bf16 and tf32 take them only where nothing else is left.
+      if (!strict && engine->traits.exact && !result.empty()) continue;
       result.push_back({name, version, std::move(config)});
     }
   }
@@ -279,10 +286,10 @@ std::vector<ConvChoice> conv_choices(const Problem& problem, const CudnnTarget& 
 
 std::vector<ConvChoice> refined_choices(const Problem& problem, const CudnnTarget& target,
                                         std::span<const TriedChoice> tried, bool full) {
-  const DType dtype = problem.srcs[0].dtype;
+  const bool strict = is_strict(problem);
   const std::size_t version = cudnn().cudnnGetVersion();
   std::vector<ConvChoice> result;
-  if (dtype == DType::f32 || tried.empty() || !std::isfinite(tried.front().us)) return result;
+  if (strict || tried.empty() || !std::isfinite(tried.front().us)) return result;
   const double best_us = tried.front().us;
   std::map<char, Form> forms;
   const auto form_of = [&](char name) -> Form& {
@@ -321,7 +328,7 @@ std::vector<ConvChoice> refined_choices(const Problem& problem, const CudnnTarge
       for (const Engine& engine : engines(form.graph(), target))
         for (const KnobRange& range : engine.knobs) {
           if (range.type != CUDNN_KNOB_TYPE_KERNEL_CFG || !engine.traits.runtime_compiled ||
-              engine.traits.exact || !acceptable(engine.traits, dtype))
+              engine.traits.exact || !acceptable(engine.traits, strict))
             continue;
           std::vector<EngineConfig> configs;
           for (std::int64_t k = range.minimum; k <= range.maximum; ++k)

@@ -95,7 +95,7 @@ Parts parts_of(const Problem& p) {
   return parts;
 }
 
-bool is_half_or_float(DType t) { return t == DType::f32 || t == DType::f16; }
+bool is_half_or_float(DType t) { return t == DType::f32 || is_half(t); }
 
 std::string weights_format(const TensorDesc& desc) {
   return fmt::format("{}.{}", desc.layout == Layout::channels_last ? "krsc" : "kcrs",
@@ -104,6 +104,7 @@ std::string weights_format(const TensorDesc& desc) {
 /// Dtype of a packed bias; nothing for a format that is not ours.
 std::optional<DType> bias_format(const std::string& format) {
   if (format == "f16") return DType::f16;
+  if (format == "bf16") return DType::bf16;
   if (format == "f32") return DType::f32;
   return std::nullopt;
 }
@@ -182,7 +183,7 @@ std::optional<Refusal> refuse_conv(const Problem& p) {
   const std::size_t rank = src.shape.size();
   if (rank < 3 || rank > 5) return refuse(fmt::format("rank {}: cuDNN takes 1 to 3 spatial axes", rank));
   if (!is_half_or_float(src.dtype) || dst.dtype != src.dtype)
-    return refuse(fmt::format("{} to {}: cuDNN's activations are all f32 or all f16 here",
+    return refuse(fmt::format("{} to {}: cuDNN's activations are all f32, all f16 or all bf16 here",
                               std::string(to_string(src.dtype)), std::string(to_string(dst.dtype))));
   if (src.layout != dst.layout) return refuse("src and dst have different layouts");
   if (src.layout == Layout::packed) return refuse("packed activations");

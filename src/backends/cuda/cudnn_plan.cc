@@ -102,6 +102,7 @@ cudnnDataType_t to_cudnn(DType dtype) {
   switch (dtype) {
     case DType::f32: return CUDNN_DATA_FLOAT;
     case DType::f16: return CUDNN_DATA_HALF;
+    case DType::bf16: return CUDNN_DATA_BFLOAT16;
     default:
       throw Error(ErrorCode::internal, fmt::format("no cuDNN type for {}", std::string(to_string(dtype))));
   }

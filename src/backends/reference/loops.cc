@@ -13,6 +13,7 @@ void dispatch(DType dtype, F&& f) {
     case DType::f32: return f(float{});
     case DType::f64: return f(double{});
     case DType::f16: return f(Half{});
+    case DType::bf16: return f(BHalf{});
     case DType::i8: return f(std::int8_t{});
     case DType::i16: return f(std::int16_t{});
     case DType::i32: return f(std::int32_t{});
@@ -27,7 +28,7 @@ void dispatch(DType dtype, F&& f) {
 
 template <class To, class T>
 To read(T v) {
-  if constexpr (std::is_same_v<T, Half>)
+  if constexpr (is_half_type<T>)
     return static_cast<To>(to_float(v));
   else
     return static_cast<To>(v);
@@ -71,8 +72,8 @@ void store_real(DType dtype, std::byte* base, std::int64_t offset, std::int64_t 
     using T = decltype(tag);
     T* to = reinterpret_cast<T*>(base) + offset;
     for (std::int64_t i = 0; i < n; ++i) {
-      if constexpr (std::is_same_v<T, Half>)
-        to[i * stride] = to_half(static_cast<float>(from[i]));
+      if constexpr (is_half_type<T>)
+        to[i * stride] = narrowed<T>(static_cast<float>(from[i]));
       else if constexpr (std::is_floating_point_v<T>)
         to[i * stride] = static_cast<T>(from[i]);
       else
@@ -86,8 +87,8 @@ void store_int(DType dtype, std::byte* base, std::int64_t offset, std::int64_t s
     using T = decltype(tag);
     T* to = reinterpret_cast<T*>(base) + offset;
     for (std::int64_t i = 0; i < n; ++i) {
-      if constexpr (std::is_same_v<T, Half>)
-        to[i * stride] = to_half(static_cast<float>(from[i]));
+      if constexpr (is_half_type<T>)
+        to[i * stride] = narrowed<T>(static_cast<float>(from[i]));
       else
         to[i * stride] = static_cast<T>(dtype == DType::boolean ? from[i] != 0 : from[i]);
     }
@@ -114,6 +115,7 @@ void put_int(DType dtype, std::byte* base, std::int64_t offset, std::int64_t val
 double round_to(DType dtype, double value) {
   if (dtype == DType::f32) return static_cast<float>(value);
   if (dtype == DType::f16) return to_float(to_half(static_cast<float>(value)));
+  if (dtype == DType::bf16) return to_float(to_bhalf(static_cast<float>(value)));
   return value;
 }
 

@@ -81,8 +81,8 @@ void run_instruction(const std::vector<PwInstr>& code, std::size_t at, std::int6
   if (real_result) {
     if (instr.dtype == DType::f32)
       for (std::int64_t i = 0; i < n; ++i) result[i] = static_cast<float>(result[i]);
-    else if (instr.dtype == DType::f16)
-      for (std::int64_t i = 0; i < n; ++i) result[i] = round_to(DType::f16, result[i]);
+    else if (is_half(instr.dtype))
+      for (std::int64_t i = 0; i < n; ++i) result[i] = round_to(instr.dtype, result[i]);
   } else if (instr.dtype != DType::i64 && instr.dtype != DType::u64) {
     for (std::int64_t i = 0; i < n; ++i) int_result[i] = wrap_to(instr.dtype, int_result[i]);
   }

@@ -219,7 +219,7 @@ bool depthwise_rows_fits(const Depthwise& d, const DepthwiseRows& s) {
 std::vector<DepthwiseRows> depthwise_rows_shapes(const Depthwise& d) {
   std::vector<std::pair<double, DepthwiseRows>> all;
   const std::int64_t widest = d.dst.shape.back(), heights = d.two ? d.dst.shape[2] : 1;
-  const bool half = d.src.dtype == DType::f16;
+  const bool half = is_half(d.src.dtype);
   for (const std::int64_t v : {1, 2, 4}) {
     if (v == 1 && half) continue;
     for (const std::int64_t t : {1, 2, 4, 7, 8})

@@ -7,11 +7,13 @@ typedef signed char i8; typedef unsigned char u8; typedef short i16; typedef uns
 typedef int i32; typedef unsigned int u32; typedef long long i64; typedef unsigned long long u64;
 typedef float f32; typedef double f64;
 struct f16 { u16 bits; };
+struct bf16 { u16 bits; };
 #define HR __device__ __forceinline__
 #define HR_NAN __int_as_float(0x7fffffff)
 #define HR_INF __int_as_float(0x7f800000)
 
 HR float reg(f16 x) { float r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(x.bits)); return r; }
+HR float reg(bf16 x) { return __uint_as_float((u32)x.bits << 16); }
 HR float reg(float x) { return x; }
 HR double reg(double x) { return x; }
 HR i64 reg(i8 x) { return x; }   HR i64 reg(u8 x) { return x; }
@@ -20,9 +22,21 @@ HR i64 reg(i32 x) { return x; }  HR i64 reg(u32 x) { return x; }
 HR i64 reg(i64 x) { return x; }  HR i64 reg(u64 x) { return (i64)x; }
 HR f16 half_of(float x) { f16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r.bits) : "f"(x)); return r; }
 HR float round_half(float x) { return reg(half_of(x)); }
+HR bf16 bhalf_of(float x) {
+  bf16 r;
+#if __CUDA_ARCH__ >= 800
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r.bits) : "f"(x));
+#else
+  const u32 b = __float_as_uint(x);
+  r.bits = x != x ? (u16)0x7fff : (u16)((b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
+#endif
+  return r;
+}
+HR float round_bhalf(float x) { return reg(bhalf_of(x)); }
 
 template <class T> struct Store { template <class R> static HR T of(R x) { return (T)x; } };
 template <> struct Store<f16> { template <class R> static HR f16 of(R x) { return half_of((float)x); } };
+template <> struct Store<bf16> { template <class R> static HR bf16 of(R x) { return bhalf_of((float)x); } };
 
 template <int bytes> struct Chunk;
 template <> struct Chunk<1> { typedef u8 T; };
@@ -81,7 +95,7 @@ HR float m_relu(float x) { return m_max(x, 0.0f); }
 HR float m_clip(float x, float low, float high) { return m_min(m_max(x, low), high); }
 #endif
 template <class R> HR R m_sigmoid(R x) { return (R)1 / ((R)1 + m_exp(-x)); }
-// For results that are rounded to f16.
+// For results that are rounded to f16 or bf16.
 HR float m_sigmoid_fast(float x) { return __fdividef(1.0f, 1.0f + __expf(-m_clip(x, -80.0f, 80.0f))); }
 HR float m_exp_fast(float x) { return __expf(x); }
 template <class R> HR R m_softplus(R x) { return m_max(x, (R)0) + m_log1p(m_exp(-m_fabs(x))); }
@@ -113,6 +127,14 @@ template <int N> HR void convert(f16 (&out)[N], const float (&x)[N]) {
     out[k].bits = (u16)r; out[k + 1].bits = (u16)(r >> 16);
   }
   if (N % 2) out[N - 1] = half_of(x[N - 1]);
+}
+template <int N> HR void convert(bf16 (&out)[N], const float (&x)[N]) {
+#pragma unroll
+  for (int k = 0; k + 1 < N; k += 2) {
+    u32 r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(x[k + 1]), "f"(x[k]));
+    out[k].bits = (u16)r; out[k + 1].bits = (u16)(r >> 16);
+  }
+  if (N % 2) out[N - 1] = bhalf_of(x[N - 1]);
 }
 #endif
 

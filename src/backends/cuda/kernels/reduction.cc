@@ -47,7 +47,7 @@ std::string start_value(ReduceKind kind, DType dtype, bool real) {
 Reduction make_reduction(ReduceKind kind, DType src, DType dst, std::int64_t count) {
   const bool real = is_float(src) || kind == ReduceKind::l2 || kind == ReduceKind::log_sum ||
                     kind == ReduceKind::log_sum_exp;
-  const std::string R = !real ? "i64" : src == DType::f32 || src == DType::f16 ? "float" : "double";
+  const std::string R = !real ? "i64" : src == DType::f32 || is_half(src) ? "float" : "double";
   const char* u = src == DType::u64 ? "(u64)" : "";
   std::string sum = real ? "acc.a += x;" : "acc.a = (i64)((u64)acc.a + (u64)x);", take = sum;
   std::string finish = "acc.a";

@@ -1,7 +1,7 @@
-// cuda.cublaslt.matmul: MatMul in f32 or f16 with batches, transpositions, strided operands, alpha, bias and
-// post on cuBLASLt. Row-major D = A B is computed as column-major D' = B' A'.
-// In its epilogue: [add of a tensor like dst] [a bias along the last axis] [relu or gelu_tanh]; the rest by a
-// pointwise kernel. Choice: cuBLASLt's algorithm (cublaslt.h).
+// cuda.cublaslt.matmul: MatMul in f32, f16 or bf16 with batches, transpositions, strided operands, alpha,
+// bias and post on cuBLASLt. Row-major D = A B is computed as column-major D' = B' A'. In its epilogue: [add
+// of a tensor like dst] [a bias along the last axis] [relu or gelu_tanh]; the rest by a pointwise kernel.
+// Choice: cuBLASLt's algorithm (cublaslt.h).
 #if __has_include(<cublasLt.h>)
 #include <algorithm>
 
@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t kMaxLoops = 4096;
 
-bool is_half_or_float(DType t) { return t == DType::f32 || t == DType::f16; }
+bool is_half_or_float(DType t) { return t == DType::f32 || is_half(t); }
 
 /// A row-major matrix as cuBLASLt may read it: contiguous along one of its two axes.
 struct Matrix {
@@ -144,6 +144,7 @@ std::optional<Plan> plan_of(const Problem& p, const MatMul& op, std::string& why
     for (auto* list : {&batch, &as, &bs, &ds, &cs}) list->pop_back();
   }
   LtProblem& lt = plan.problem;
+  lt.tf32 = op.tf32 && p.dsts[0].dtype == DType::f32;
   std::int64_t count = 1;
   while (!batch.empty()) {
     const auto joins = [&](const std::vector<std::int64_t>& strides, std::int64_t first) {
@@ -249,12 +250,12 @@ class CublasLtMatMul final : public Tactic {
     const TensorDesc& dst = p.dsts[0];
     for (std::size_t i = 0; i < p.srcs.size(); ++i) {
       if (!is_half_or_float(p.srcs[i].dtype) || (i < 2 && p.srcs[i].dtype != dst.dtype))
-        return refuse(fmt::format("operand {} is {} and dst {}: all are f32 or all f16", i,
+        return refuse(fmt::format("operand {} is {} and dst {}: all are f32, all f16 or all bf16", i,
                                   std::string(to_string(p.srcs[i].dtype)),
                                   std::string(to_string(dst.dtype))));
       if (p.srcs[i].layout == Layout::packed) return refuse("packed operand");
     }
-    if (!is_half_or_float(dst.dtype)) return refuse("dst is neither f32 nor f16");
+    if (!is_half_or_float(dst.dtype)) return refuse("dst is neither f32, f16 nor bf16");
     if (p.srcs[0].shape.size() > dst.shape.size() || p.srcs[1].shape.size() > dst.shape.size())
       return refuse("operand rank above dst's");
     if ((op->transpose_a ? p.srcs[0].shape[p.srcs[0].shape.size() - 2] : p.srcs[0].shape.back()) == 0)

@@ -1,5 +1,5 @@
-// cuda.cudnn.conv: Conv in f32 or f16 with 1 to 3 spatial axes, groups, dilations, bias and post, on cuDNN.
-// Choice: see cudnn_conv.h.
+// cuda.cudnn.conv: Conv in f32, tf32, f16 or bf16 with 1 to 3 spatial axes, groups, dilations, bias and post,
+// on cuDNN. Choice: see cudnn_conv.h.
 #ifdef HEADRACE_CUDNN
 #include "backends/cuda/cudnn_conv.h"
 

@@ -1,5 +1,5 @@
-// cuda.cudnn.deconv: ConvTranspose in f32 or f16 with 1 to 3 spatial axes, as cuDNN's data gradient of a
-// convolution; bias and post by a pointwise kernel. Choice: see cudnn_conv.h.
+// cuda.cudnn.deconv: ConvTranspose in f32, tf32, f16 or bf16 with 1 to 3 spatial axes, as cuDNN's data
+// gradient of a convolution; bias and post by a pointwise kernel. Choice: see cudnn_conv.h.
 #ifdef HEADRACE_CUDNN
 #include "backends/cuda/cudnn_conv.h"
 #include "backends/cuda/tactics.h"

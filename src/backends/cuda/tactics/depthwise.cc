@@ -54,8 +54,8 @@ class DepthwiseTactic final : public GeneratedTactic {
     if (op->groups != src.shape[1] || dst.shape[1] != src.shape[1])
       return refuse("not one channel per group");
     for (const TensorDesc* d : {&src, &weights, &dst})
-      if (d->dtype != src.dtype || (d->dtype != DType::f32 && d->dtype != DType::f16))
-        return refuse("dtypes other than f32 or f16 throughout");
+      if (d->dtype != src.dtype || (d->dtype != DType::f32 && !is_half(d->dtype)))
+        return refuse("dtypes other than f32, f16 or bf16 throughout");
     if (src.layout != Layout::channels_last || dst.layout != Layout::channels_last)
       return refuse("not channels_last");
     if (weights.layout == Layout::packed && weights.format != kFormat)

@@ -43,7 +43,7 @@ class SoftmaxTactic final : public GeneratedTactic {
     if (p.srcs[0].elements() == 0) return program;
     const RowKernel rows(outer, inner, {operand(0, p.srcs[0]), operand(1, p.dsts[0])});
     const std::string R = rows.register_type();
-    const std::string exp = p.srcs[0].dtype == DType::f16 ? "m_exp_fast" : "m_exp";
+    const std::string exp = is_half(p.srcs[0].dtype) ? "m_exp_fast" : "m_exp";
     // The maximum of the thread's own elements first, then one exponential each; a row in registers keeps
     // them.
     const bool keep = rows.cached() && !op.log;
