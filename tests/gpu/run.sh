@@ -43,13 +43,14 @@ part() {
   [ $code = 0 ] && printf 'passed  %-24s %4d s  %s\n' "$name" $((SECONDS - begin)) "$counts"
   [ $code = 0 ] && return
   failed=$((failed + 1))
+  [ $code -gt 128 ] && counts="it crashed in $(grep -a '^\[ RUN' "$out/$name.log" | tail -n 1); $counts"
   printf 'FAILED  %-24s %4d s  exit code %d; %s; log: %s\n' "$name" $((SECONDS - begin)) $code "$counts" "$out/$name.log"
   grep -aE '^\[  FAILED  \] [^0-9]|Failure|========= (Invalid|Error|Uninit|Race|Barrier|Program hit|Internal)|error \(|^  .*(above|not launched|hazard)' \
     "$out/$name.log" | sort -u | head -12 | sed 's/^/          /'
 }
 
 # tests FOLDER: the tests of that folder that need a GPU.
-tests() { part "$1" "$bin/headrace_tests_$1" --gtest_filter="$filter" --gtest_brief=1; }
+tests() { part "$1" "$bin/headrace_tests_$1" --gtest_filter="$filter"; }
 
 sanitize() {
   local tool index=0
@@ -67,11 +68,11 @@ sanitize() {
     precision=fp16
     # racecheck does not follow the barriers of cuBLASLt's nvjet kernels; initcheck does not see the bulk stores of
     # vendors' f16 kernels, and takes what they wrote for uninitialised.
-    [ "$tool" = racecheck ] && check+=(--kernel-regex-exclude kns=nvjet)
+    [ "$tool" = racecheck ] && check+=(--kernel-name-exclude kns=nvjet)
     [ "$tool" = initcheck ] && precision=fp32
     part "$tool-network" "${check[@]}" "$cli" run "$work/$precision.plan" --seed 1 --recordings 0
     GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$((index % shards)) part "$tool-ops" "${check[@]}" \
-      "$bin/headrace_tests_ops" --gtest_filter="$filter" --gtest_brief=1
+      "$bin/headrace_tests_ops" --gtest_filter="$filter"
     index=$((index + 1))
   done
 }
