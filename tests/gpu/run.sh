@@ -38,7 +38,7 @@ part() {
   local name=$1 begin=$SECONDS code; shift
   timeout "$limit" "$@" >"$out/$name.log" 2>&1; code=$?
   grep -q '^\[  PASSED  \] 0 tests' "$out/$name.log" && [ $code = 0 ] && code=97  # all were skipped
-  local counts; counts=$(grep -aE '^\[  (PASSED|SKIPPED) +\]|^\[  FAILED  \] [0-9]+ test|^models:|ERROR SUMMARY|RACECHECK SUMMARY' "$out/$name.log" |
+  local counts; counts=$(grep -aE '^\[  (PASSED|SKIPPED) +\] [0-9]+ test|^\[  FAILED  \] [0-9]+ test|^models:|ERROR SUMMARY|RACECHECK SUMMARY' "$out/$name.log" |
     sed -E 's/^\[ +| +\]//g; s/=+ //' | sort -u | head -4 | paste -sd';')
   [ $code = 0 ] && printf 'passed  %-24s %4d s  %s\n' "$name" $((SECONDS - begin)) "$counts"
   [ $code = 0 ] && return
