@@ -148,15 +148,35 @@ TEST_F(CheckerTest, HooksOrderHostThreads) {
   for (const bool hooked : {true, false}) {
     found.clear();
     buffer = device->allocate(256, MemoryKind::host, MemoryUse::io);
-    device->host_access({buffer.get(), 0, 256, Access::write}, "fill");
-    if (hooked) hooks::release(&token);
+    sched::Mutex mutex{"test"};
+    sched::CondVar changed{"test.changed"};
+    bool filled = false;
     sched::Thread other("other", [&] {
+      {
+        sched::UniqueLock lock(mutex);
+        changed.wait(lock, [&] { return filled; });
+      }
       if (hooked) hooks::acquire(&token);
       run(*compute, consume, Access::read);
     });
+    device->host_access({buffer.get(), 0, 256, Access::write}, "fill");
+    if (hooked) hooks::release(&token);
+    {
+      sched::LockGuard lock(mutex);
+      filled = true;
+    }
+    changed.notify_all();
     other.join();
     EXPECT_EQ(found.size(), hooked ? 0u : 1u);
   }
+}
+
+TEST_F(CheckerTest, StartingAndJoiningAThreadOrder) {
+  device->host_access({buffer.get(), 0, 256, Access::write}, "fill");
+  sched::Thread other("other", [&] { device->host_access({buffer.get(), 0, 256, Access::write}, "more"); });
+  other.join();
+  device->host_access({buffer.get(), 0, 256, Access::read}, "look");
+  EXPECT_TRUE(found.empty());
 }
 
 TEST_F(CheckerTest, CopyAndWorkspaceCount) {
