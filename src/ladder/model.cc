@@ -54,7 +54,8 @@ std::shared_ptr<const Plan> make_plan(const LadderOptions& options, const std::s
                                       Variant variant, const Registry& registry) {
   Graph graph = options.onnx.empty() ? small_network() : onnx::import_file(options.onnx, {});
   if (variant == Variant::narrow) narrow_inputs(graph);
-  compiler::Options how{.device = device, .f16 = variant != Variant::fp32 && has_half(device)};
+  const bool half = variant != Variant::fp32 && has_half(device);
+  compiler::Options how{.device = device, .precision = half ? Precision::fp16 : Precision::fp32};
   bool dynamic = false;
   for (const ValueId input : graph.inputs()) {
     const Dims& shape = graph.value(input).type.shape;

@@ -46,6 +46,7 @@ void fill(std::byte* data, std::size_t count, DType dtype, bool narrow, std::uin
       case DType::f32: put(value); break;
       case DType::f64: put(static_cast<double>(value)); break;
       case DType::f16: put(to_half(value)); break;
+      case DType::bf16: put(to_bhalf(value)); break;
       case DType::u8: put(narrow ? byte : static_cast<std::uint8_t>(byte % 10)); break;
       case DType::boolean:
       case DType::i8: put(static_cast<std::uint8_t>(byte % 2)); break;
