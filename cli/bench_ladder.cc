@@ -1,4 +1,6 @@
 // headrace bench ladder: the same batches through ten schedules, each better than the one before.
+#include <utility>
+
 #include <fmt/format.h>
 
 #include <headrace/ladder.h>
@@ -70,9 +72,12 @@ void print_rung(const LadderRung& r) {
 int run(Options& o) {
   const bool quiet = o.json == "-";
   if (!quiet) {
-    fmt::print("{:>4} {:<42} {:>8} {:>9} {:>8} {:>10} {:>14} {:>6} {:>6}\n", "rung", "", "ms/batch",
-               "predicted", "ratio", "images/s", "busy % u  c  d", "launch", "allocs");
-    o.ladder.progress = print_rung;
+    o.ladder.progress = [first = true](const LadderRung& rung) mutable {
+      if (std::exchange(first, false))
+        fmt::print("{:>4} {:<42} {:>8} {:>9} {:>8} {:>10} {:>14} {:>6} {:>6}\n", "rung", "", "ms/batch",
+                   "predicted", "ratio", "images/s", "busy % u  c  d", "launch", "allocs");
+      print_rung(rung);
+    };
   }
   const LadderReport report = run_ladder(o.ladder);
   const LadderGates& g = report.gates;

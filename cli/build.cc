@@ -168,7 +168,7 @@ void add_build(CLI::App& app, int&) {
   add_check(
       sub->add_option("--accuracy-budget", o->accuracy_budget,
                       "largest error of an output over its scale; layers go back to fp32 until it holds")
-          ->check(CLI::PositiveNumber));
+          ->check(CLI::Range(1e-15, 1.0)));
   add_check(sub->add_flag("--check-layers", o->check_layers, "compare the results of all layers, too"));
   add_check(sub->add_option("--check-inputs", o->check_inputs,
                             "folder with NAME.npy for each input of the comparison; otherwise random ones"));

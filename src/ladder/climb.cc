@@ -300,6 +300,8 @@ void check_options(const LadderOptions& o) {
           fmt::format("{} batches cannot be timed of {}", o.timed, o.batches));
   require(o.repeat >= 1 && o.repeat <= 10'000, "repeat must be 1 to 10000");
   require(o.steady >= 0 && o.steady <= 100'000, "steady must be 0 to 100000");
+  require(o.device == "sim" || api::registry().find(o.device.substr(0, o.device.find(':'))) != nullptr,
+          "there is no device '" + o.device + "'; use sim, cpu or cuda:0");
   require(o.device == "sim" || !o.onnx.empty(),
           "a model is needed on '" + o.device + "'; pass its ONNX file");
   require(o.device == "sim" || o.sim_spec.empty(),

@@ -20,7 +20,8 @@ import compare_test
 ROOT = Path(__file__).resolve().parents[2]
 MAPS = {"shapes", "provenance", "peers"}  # their keys are names of the user's things
 CUDA_ONLY = {"device_us", "enqueue_us", "clock_mhz", "device_pool", "pinned_pool", "in_use", "cached", "limit",
-             "system_allocations", "recorded", "made", "failed", "failed_why"}  # fmt: skip
+             "system_allocations", "recorded", "made", "failed", "failed_why", "bound", "upload_us", "download_us",
+             "reached", "overhead_us"}  # fmt: skip
 EXAMPLES = {"input0", "onnx.KEY", "onnxruntime"}  # such names in the examples
 
 
