@@ -133,6 +133,9 @@ void batches(const Engine& engine) {
 
 /// The scenario under many seeds, on host memory and on a device with memory of its own, hazards watched.
 void explore(std::uint64_t seeds, const std::function<void(const Engine&)>& scenario) {
+#ifdef __SANITIZE_THREAD__
+  seeds = seeds / 10 + 1;  // ten times as slow there, and for races that any interleaving shows
+#endif
   for (const bool apart : {false, true}) {
     SCOPED_TRACE(apart ? "memory of its own" : "host memory");
     testing::MoodyEngine engine({.separate_memory = apart, .recordings = apart, .check_hazards = true});
