@@ -45,10 +45,11 @@ std::vector<ShapeMap> SessionCore::batch_shapes(const std::vector<Shape>& items)
   return sizes;
 }
 
-/// Takes an input for a new batch of such items; someone else may have been quicker.
+/// Takes an input for a new batch of such items; someone else may be quicker, also while this thread waits.
 void SessionCore::open_batch(UniqueLock& lock, const std::vector<Shape>& items) {
   InputSlot* slot = take_input(lock);
-  if (open_) return free_input(slot);
+  if (!slot) return;
+  if (open_ || opening_) return free_input(slot);
   ++filling_;  // close waits for it
   std::exception_ptr error;
   opening_ = true;
@@ -63,7 +64,7 @@ void SessionCore::open_batch(UniqueLock& lock, const std::vector<Shape>& items) 
   }
   lock.lock();
   opening_ = false;
-  input_free_.notify();
+  input_free_.notify();  // who waits for an input can use this batch
   if (error) {
     --filling_;
     free_input(slot);

@@ -141,6 +141,7 @@ InputSlot* SessionCore::take_input(UniqueLock& lock) {
   for (;;) {
     require_open();
     if (!free_inputs_.empty()) break;
+    if (open_) return nullptr;
     if (options_.overflow == Overflow::reject) {
       ++stats_.rejected;
       throw Error(

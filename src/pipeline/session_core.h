@@ -84,7 +84,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
  private:
   // With the mutex held. `lock` is given up where it says so.
   void require_open() const;
-  InputSlot* take_input(UniqueLock& lock);  ///< may wait
+  InputSlot* take_input(UniqueLock& lock);  ///< may wait; null: a batch has been opened meanwhile
   Clock::time_point complain(const char* who);
   void require_others_to_free(std::uint64_t self) const;
   TicketState* make_ticket(SubmitOptions&& options);

@@ -131,6 +131,26 @@ void batches(const Engine& engine) {
   other.join();
 }
 
+/// More submitters than inputs: those who wait for one come back to a batch that another thread has opened.
+void crowded_batches(const Engine& engine) {
+  Session session{
+      engine,
+      {.slots = 2, .contexts = 2, .batch = {.max_batch = 2, .max_delay = std::chrono::microseconds(20)}}};
+  const auto work = [&](float base) {
+    for (float v = base; v < base + 2; ++v) {
+      const std::vector<float> values(4, v);
+      Ticket ticket = session.submit({{"x", ConstTensorView(std::span(values), {1, 4})}});
+      expect(ticket.get()["y"].as<float>()[3] == v + 1, "a row is not its own item's");
+    }
+  };
+  std::vector<sched::Thread> others;
+  for (int t = 1; t < 8; ++t) others.emplace_back("other", [&, t] { work(static_cast<float>(10 * t)); });
+  work(0);
+  for (sched::Thread& t : others) t.join();
+  session.close();
+  expect(session.stats().completed == 16, "not all items completed");
+}
+
 /// The scenario under many seeds, on host memory and on a device with memory of its own, hazards watched.
 void explore(std::uint64_t seeds, const std::function<void(const Engine&)>& scenario) {
 #ifdef __SANITIZE_THREAD__
@@ -147,6 +167,7 @@ void explore(std::uint64_t seeds, const std::function<void(const Engine&)>& scen
 TEST(SessionInterleavings, TwoSubmitters) { explore(400, two_submitters); }
 TEST(SessionInterleavings, CloseRacesWithSubmit) { explore(1000, close_races_with_submit); }
 TEST(SessionInterleavings, DroppedTickets) { explore(1000, dropped_tickets); }
+TEST(SessionInterleavings, CrowdedBatches) { explore(400, crowded_batches); }
 TEST(SessionInterleavings, GivenUp) { explore(1000, given_up); }
 TEST(SessionInterleavings, Batches) { explore(1000, batches); }
 
