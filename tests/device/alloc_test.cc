@@ -8,8 +8,7 @@
 #include "support/counted_new.h"
 #ifdef HEADRACE_CUDA
 #include "api/registry.h"
-#include "backends/cuda/device.h"
-#include "device/ptx_kernel.h"
+#include "device/gpu_fixture.h"
 #include "plan/run_util.h"
 #endif
 
@@ -52,12 +51,6 @@ TEST(DeviceAllocation, NoneOnTheHotPathOfTheHost) {
 }
 
 #ifdef HEADRACE_CUDA
-std::size_t free_bytes() {
-  std::size_t free = 0, total = 0;
-  cuda::check(cuda::driver().cuMemGetInfo(&free, &total));
-  return free;
-}
-
 /// A whole engine: prepared shapes, pinned memory, with and without recordings.
 TEST(GpuAllocation, NoneInAnInference) {
   std::string why;
@@ -71,39 +64,20 @@ TEST(GpuAllocation, NoneInAnInference) {
     const auto engine = runtime::Engine::create(plan, api::registry(), {.max_recordings = recordings});
     Device& device = engine->device();
     const auto inside = device.enter();
-    runtime::Context context(engine);
-    const ShapeMap shapes{{"x", {2, 2, 4, 4}}};
-    const auto& prepared = context.prepare(shapes);
-    const auto stream = device.make_stream({.name = "test"});
-    const auto done = device.make_event(), consumed = device.make_event();
-    std::vector<BufferRef> in, out;
-    const auto make = [&](const TensorDesc& d) {
-      BufferRef b = device.allocate(d.span_bytes(), MemoryKind::pinned, MemoryUse::io);
-      std::memset(b->host_data(), 0, b->size_bytes());
-      return b;
-    };
-    for (const auto& d : prepared.inputs) in.push_back(make(d));
-    for (const auto& d : prepared.outputs) out.push_back(make(d));
-    const auto infer = [&] {
-      context.prepare(shapes);
-      for (std::size_t i = 0; i < in.size(); ++i) context.bind_input(i, in[i]);
-      for (std::size_t i = 0; i < out.size(); ++i) context.bind_output(i, out[i]);
-      context.enqueue(*stream, *done, consumed.get());
-      done->wait();
-    };
-    infer();
+    test::Loop loop(engine, device.make_stream({.name = "test"}));
+    loop.infer();
     const std::uint64_t made = device.memory().allocations;
-    const std::size_t free = free_bytes();
+    const std::size_t free = test::free_device_bytes();
     allocations = 0;
     counting = true;
-    for (int i = 0; i < 100; ++i) infer();
+    for (int i = 0; i < 100; ++i) loop.infer();
     counting = false;
     const int on_host = std::exchange(allocations, 0);
     if (recordings > 0) {  // launched one by one the same network makes some 26 small ones on the host
       EXPECT_EQ(on_host, 0);
     }
     EXPECT_EQ(device.memory().allocations, made);
-    EXPECT_EQ(free_bytes(), free);
+    EXPECT_EQ(test::free_device_bytes(), free);
   }
 }
 
@@ -114,9 +88,9 @@ TEST(GpuAllocation, NoneOnTheHotPath) {
   const auto inside = device->enter();
   const test::PtxKernel kernel("affine", 1024);
   rounds(*device, kernel, false);
-  const std::size_t before = free_bytes();
+  const std::size_t before = test::free_device_bytes();
   EXPECT_EQ(rounds(*device, kernel, false), 0);
-  EXPECT_EQ(free_bytes(), before);
+  EXPECT_EQ(test::free_device_bytes(), before);
 }
 #endif
 

@@ -31,26 +31,12 @@ runtime::EngineRef load(std::shared_ptr<const Plan> plan, const runtime::EngineO
   return runtime::Engine::create(std::move(plan), api::registry(), options);
 }
 
-Tensors inputs_of(std::int64_t n, std::uint32_t seed) {
-  Tensors t;
-  t["x"] = random_tensor({n, 2, 4, 4}, seed);
-  HostTensor i(DType::i64, {3});
-  i.set_int(1, 47), i.set_int(2, 5);
-  t["i"] = std::move(i);
-  return t;
-}
-
 bool same_bits(const std::vector<HostTensor>& a, const std::vector<HostTensor>& b) {
   return std::ranges::equal(a, b, [](const HostTensor& x, const HostTensor& y) {
     return std::ranges::equal(x.bytes(), y.bytes());
   });
 }
 
-std::size_t free_device_bytes() {
-  std::size_t free = 0, total = 0;
-  cuda::check(cuda::driver().cuMemGetInfo(&free, &total));
-  return free;
-}
 std::size_t resident_bytes() {
   std::ifstream file("/proc/self/statm");
   std::size_t all = 0, resident = 0;

@@ -180,8 +180,7 @@ TEST_F(GpuTest, MemoryThatIsNotThereIsAnError) {
 }
 
 TEST_F(GpuTest, TheCacheIsGivenUpBeforeAnAllocationFails) {
-  std::size_t free = 0, total = 0;
-  cuda::check(cuda::driver().cuMemGetInfo(&free, &total));
+  const std::size_t free = free_device_bytes();
   const DeviceRef hoarder = cuda::make_device({.device_cache_bytes = SIZE_MAX});
   const auto allocate = [&](double part) {
     return hoarder->allocate(static_cast<std::size_t>(static_cast<double>(free) * part), MemoryKind::device,
@@ -203,11 +202,6 @@ TEST_F(GpuTest, TheBudgetIsOfDeviceMemory) {
 }
 
 TEST_F(GpuTest, RoundsLeaveNothingBehind) {
-  const auto free_bytes = [] {
-    std::size_t free = 0, total = 0;
-    cuda::check(cuda::driver().cuMemGetInfo(&free, &total));
-    return free;
-  };
   const auto round = [&] {
     const DeviceRef d = cuda::make_device("cuda");
     const BufferRef x = d->allocate(5 << 20, MemoryKind::device, MemoryUse::activations);
@@ -221,9 +215,9 @@ TEST_F(GpuTest, RoundsLeaveNothingBehind) {
     e->wait();
   };
   for (int i = 0; i < 10; ++i) round();
-  const std::size_t before = free_bytes();
+  const std::size_t before = free_device_bytes();
   for (int i = 0; i < 300; ++i) round();
-  EXPECT_GE(free_bytes() + (4 << 20), before);
+  EXPECT_GE(free_device_bytes() + (4 << 20), before);
 }
 
 TEST_F(GpuTest, FailingLaunchesOfCudaPoison) {

@@ -13,6 +13,7 @@
 #include "device/checker.h"
 #include "device/host_device.h"
 #include "device/test_kernels.h"
+#include "support/gate.h"
 #ifdef HEADRACE_CUDA
 #include "backends/cuda/device.h"
 #endif
@@ -21,8 +22,10 @@ namespace headrace {
 namespace {
 
 using namespace std::chrono_literals;
+using test::all;
 using test::code_of;
 using test::FailingKernel;
+using test::Gate;
 using test::TestKernel;
 
 struct Kind {
@@ -59,27 +62,6 @@ TEST(GpuDevices, JoinTheSuite) {
   if (!test::has_cuda(&why)) GTEST_SKIP() << "the suite of devices was not run on cuda: " << why;
 }
 
-/// Holds a worker back until it is opened.
-class Gate {
- public:
-  void open() {
-    {
-      sched::LockGuard lock(mutex_);
-      open_ = true;
-    }
-    changed_.notify_all();
-  }
-  void pass() {
-    sched::UniqueLock lock(mutex_);
-    changed_.wait(lock, [&] { return open_; });
-  }
-
- private:
-  sched::Mutex mutex_{"gate"};
-  sched::CondVar changed_{"gate.changed"};
-  bool open_ = false;
-};
-
 struct Case {
   Kind kind;
   bool inline_execution;
@@ -98,7 +80,6 @@ class DeviceTest : public testing::TestWithParam<Case> {
     return device->make_stream({.name = "s", .inline_execution = GetParam().inline_execution});
   }
   BufferRef buffer(std::size_t size) { return device->allocate(size, MemoryKind::pinned, MemoryUse::io); }
-  static Operand all(const BufferRef& b, Access access) { return {b.get(), 0, b->size_bytes(), access}; }
 };
 
 TEST_P(DeviceTest, MemoryIsAlignedAndCounted) {

@@ -21,7 +21,12 @@ namespace headrace::test {
 inline constexpr std::uint32_t kCount = 10'000;
 inline constexpr std::size_t kBytes = kCount * sizeof(float);
 
-inline Operand all(const BufferRef& b, Access access) { return {b.get(), 0, b->size_bytes(), access}; }
+/// Of the current context's GPU.
+inline std::size_t free_device_bytes() {
+  std::size_t free = 0, total = 0;
+  cuda::check(cuda::driver().cuMemGetInfo(&free, &total));
+  return free;
+}
 inline std::vector<float> numbers(std::uint64_t seed) {
   std::mt19937_64 random(seed);
   std::vector<float> values(kCount);

@@ -16,8 +16,11 @@ namespace {
 using namespace std::chrono_literals;
 using sim::Call;
 using sim::Fault;
+using test::all;
 using test::code_of;
+using test::read;
 using test::TestKernel;
+using test::write;
 
 /// One virtual machine per seed; `body` runs under each seed.
 void explore(int seeds, const std::function<void()>& body) {
@@ -26,9 +29,6 @@ void explore(int seeds, const std::function<void()>& body) {
 double ms_since(sched::Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(sched::Clock::now() - begin).count();
 }
-Operand all(const BufferRef& b, Access access) { return {b.get(), 0, b->size_bytes(), access}; }
-Operand read(const BufferRef& b) { return all(b, Access::read); }
-Operand write(const BufferRef& b) { return all(b, Access::write); }
 const sim::Spec kSpec{.upload_pageable_ms = 8,
                       .upload_pinned_ms = 4,
                       .compute_fp32_ms = 6,

@@ -63,6 +63,11 @@ class TestKernel final : public Kernel {
   mutable std::list<Call> calls_;
 };
 
+/// The whole buffer as an operand.
+inline Operand all(const BufferRef& b, Access access) { return {b.get(), 0, b->size_bytes(), access}; }
+inline Operand read(const BufferRef& b) { return all(b, Access::read); }
+inline Operand write(const BufferRef& b) { return all(b, Access::write); }
+
 /// Fails when it is launched.
 class FailingKernel final : public Kernel {
  public:

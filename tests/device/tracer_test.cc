@@ -6,6 +6,7 @@
 #include "base/hooks.h"
 #include "base/sched.h"
 #include "device/host_device.h"
+#include "device/test_kernels.h"
 
 namespace headrace {
 namespace {
@@ -19,35 +20,26 @@ class SleepKernel final : public Kernel {
   }
   std::string_view name() const override { return "sleep"; }
 };
-class FailingKernel final : public Kernel {
- public:
-  void launch(NativeStream, std::span<std::byte* const>, std::byte*) const override {
-    throw Error(ErrorCode::device, "failed on purpose");
-  }
-  std::string_view name() const override { return "failing"; }
-};
 
 class TracerTest : public testing::Test {
  protected:
   std::shared_ptr<Tracer> device = make_tracer(
       make_host_device({.kind = "reference", .threads = 1, .recordings = true, .separate_memory = true}));
   SleepKernel sleep;
-  FailingKernel failing;
+  test::FailingKernel failing{ErrorCode::device, "failed on purpose"};
   BufferRef host = device->allocate(64, MemoryKind::pinned, MemoryUse::io);
   BufferRef memory = device->allocate(64, MemoryKind::device, MemoryUse::io);
   std::unique_ptr<Stream> one = device->make_stream({.name = "one"});
   std::unique_ptr<Stream> two = device->make_stream({.name = "two"});
   EventRef event = device->make_event();
-
-  Operand on(const BufferRef& buffer) { return {buffer.get(), 0, 64, Access::read}; }
 };
 
 TEST_F(TracerTest, CopiesAndLaunchesOfAStreamInTheirOrder) {
   {
     const hooks::Range range("submit", 7);
-    one->copy(on(memory), on(host));
+    one->copy(test::write(memory), test::read(host));
     one->launch(sleep, {}, {});
-    one->copy(on(host), on(memory));
+    one->copy(test::write(host), test::read(memory));
   }
   one->synchronize();
   std::vector<TraceSpan> spans = device->spans();

@@ -15,8 +15,11 @@
 #include "device/host_device.h"
 #include "graph/graph.h"
 #include "runtime/engine.h"
+#include "support/gate.h"
 
 namespace headrace::testing {
+
+using test::Gate;
 
 inline PlanFile small_plan(const std::string& device = "reference",
                            const Registry& registry = api::registry()) {
@@ -110,34 +113,6 @@ class MoodyEngine {
   Registry registry_;
   Mood mood_;
   std::unique_ptr<Engine> engine_;
-};
-
-/// A door that threads wait at: natively and under the deterministic scheduler.
-class Gate {
- public:
-  void open() {
-    sched::LockGuard lock(mutex_);
-    open_ = true;
-    changed_.notify_all();
-  }
-  void pass() {
-    sched::UniqueLock lock(mutex_);
-    ++waiting_;
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return open_; });
-    --waiting_;
-  }
-  /// Until somebody waits at the door.
-  void await() {
-    sched::UniqueLock lock(mutex_);
-    changed_.wait(lock, [&] { return waiting_ > 0; });
-  }
-
- private:
-  sched::Mutex mutex_{"gate"};
-  sched::CondVar changed_{"gate.changed"};
-  bool open_ = false;
-  int waiting_ = 0;
 };
 
 inline InputLease fill(InputLease lease, float value) {

@@ -43,13 +43,4 @@ inline runtime::EngineRef apart_engine(const Registry& registry, int opt_level =
       engine_options);
 }
 
-inline Tensors inputs_of(std::int64_t n, std::uint32_t seed) {
-  Tensors t;
-  t["x"] = random_tensor({n, 2, 4, 4}, seed);
-  HostTensor i(DType::i64, {3});
-  i.set_int(1, 47), i.set_int(2, 5);
-  t["i"] = std::move(i);
-  return t;
-}
-
 }  // namespace headrace::test

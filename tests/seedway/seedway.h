@@ -57,8 +57,8 @@ class TimedKernel final : public Kernel {
   Body body_;
 };
 
-inline Operand read(const BufferRef& b) { return {b.get(), 0, b->size_bytes(), Access::read}; }
-inline Operand write(const BufferRef& b) { return {b.get(), 0, b->size_bytes(), Access::write}; }
+using test::read;
+using test::write;
 
 class Rig {
  public:

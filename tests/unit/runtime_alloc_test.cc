@@ -12,33 +12,15 @@ namespace {
 /// Allocations of this thread, and of the device, in ten inferences of prepared shapes on host memory.
 void expect_none(const runtime::EngineRef& engine) {
   Device& device = engine->device();
-  runtime::Context context(engine);
-  const ShapeMap shapes{{"x", {2, 2, 4, 4}}};
-  const auto& prepared = context.prepare(shapes);
-  const auto stream = device.make_stream({.name = "test", .inline_execution = true, .threads = 1});
-  const auto done = device.make_event(), consumed = device.make_event();
-  std::vector<BufferRef> in, out;
-  const auto make = [&](const TensorDesc& d) {
-    return device.allocate(d.span_bytes(), MemoryKind::pinned, MemoryUse::io);
-  };
-  for (const auto& d : prepared.inputs) in.push_back(make(d));
-  for (const auto& d : prepared.outputs) out.push_back(make(d));
-  for (auto& b : in) std::memset(b->host_data(), 0, b->size_bytes());
-  const auto infer = [&] {
-    context.prepare(shapes);
-    for (std::size_t i = 0; i < in.size(); ++i) context.bind_input(i, in[i]);
-    for (std::size_t i = 0; i < out.size(); ++i) context.bind_output(i, out[i]);
-    context.enqueue(*stream, *done, consumed.get());
-    done->wait();
-  };
-  infer();
+  test::Loop loop(engine, device.make_stream({.name = "test", .inline_execution = true, .threads = 1}));
+  loop.infer();
   allocations = 0;
   counting = true;
   { auto probe = std::make_unique<int>(1); }
   EXPECT_EQ(allocations, 1) << "the counter itself does not work";
   allocations = 0;
   const std::uint64_t before = device.memory().allocations;
-  for (int i = 0; i < 10; ++i) infer();
+  for (int i = 0; i < 10; ++i) loop.infer();
   counting = false;
   EXPECT_EQ(allocations, 0);
   EXPECT_EQ(device.memory().allocations, before);
