@@ -156,6 +156,8 @@ void SessionCore::break_off(std::exception_ptr error) {
 }
 
 void SessionCore::deliver(Job& job) {
+  if (job.output)
+    ++job.output->references;  // the job's own: a ticket that nobody wants gives its one back here
   for (TicketState *t = job.first, *next = nullptr; t; t = next) {
     next = t->next;
     if (!t->pending()) {
@@ -173,10 +175,7 @@ void SessionCore::deliver(Job& job) {
     t->job = nullptr;
     release_ticket(*t);
   }
-  if (OutputSlot* output = std::exchange(job.output, nullptr); output && output->references == 0) {
-    free_outputs_.push_back(output);
-    work_.notify();
-  }
+  if (OutputSlot* output = std::exchange(job.output, nullptr)) release_output(output);
   recycle(job);
 }
 

@@ -30,7 +30,7 @@ struct OutputSlot {
   runtime::IoLayout layout;
   std::vector<Shape> shapes;
   std::uint64_t holder = 0;  ///< thread that holds the lease; 0: free, in flight, or in a ticket
-  int references = 0;        ///< tickets and leases
+  int references = 0;        ///< tickets and leases; the job, while it delivers
 };
 
 struct TicketState;
