@@ -49,6 +49,12 @@ std::string literal(std::int64_t value);
 inline Nest make_nest(const Shape& shape, const std::vector<Strides>& operands) {
   return headrace::make_nest(shape, operands, 0);
 }
+/// Over all axes but one: a row along `axis` is one point of it. The operands have strides of all axes.
+inline Nest make_nest_without(std::int64_t axis, Shape shape, std::vector<Strides> operands) {
+  shape.erase(shape.begin() + axis);
+  for (Strides& strides : operands) strides.erase(strides.begin() + axis);
+  return make_nest(shape, operands);
+}
 
 /// Whether counts or offsets need 64-bit arithmetic.
 bool is_wide(const Nest& nest);

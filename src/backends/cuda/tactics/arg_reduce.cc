@@ -21,12 +21,9 @@ class ArgReduceTactic final : public GeneratedTactic {
     const ArgReduce& op = *op_as<ArgReduce>(p);
     const TensorDesc &src = p.srcs[0], &dst = p.dsts[0];
     const auto axis = static_cast<std::size_t>(op.axis);
-    Shape shape = src.shape;
-    Strides from = src.strides, to = dst.strides;
-    shape.erase(shape.begin() + op.axis);
-    from.erase(from.begin() + op.axis);
-    if (op.keep_dims) to.erase(to.begin() + op.axis);
-    const Nest nest = make_nest(shape, {from, to});
+    Strides to = dst.strides;
+    if (!op.keep_dims) to.insert(to.begin() + op.axis, 0);
+    const Nest nest = make_nest_without(op.axis, src.shape, {src.strides, to});
     const std::int64_t rows = nest.count(), n = src.shape[axis];
     Program program{"cuda.arg_reduce", {}};
     if (rows == 0) return program;

@@ -26,12 +26,7 @@ class ScanTactic final : public GeneratedTactic {
     const CumSum& op = *op_as<CumSum>(p);
     const TensorDesc &src = p.srcs[0], &dst = p.dsts[0];
     const auto axis = static_cast<std::size_t>(op.axis);
-    Shape shape = src.shape;
-    Strides from = src.strides, to = dst.strides;
-    shape.erase(shape.begin() + op.axis);
-    from.erase(from.begin() + op.axis);
-    to.erase(to.begin() + op.axis);
-    const Nest nest = make_nest(shape, {from, to});
+    const Nest nest = make_nest_without(op.axis, src.shape, {src.strides, dst.strides});
     const std::int64_t rows = nest.count(), length = src.shape[axis];
     Program program{"cuda.scan", {}};
     if (rows == 0 || length == 0) return program;

@@ -30,22 +30,17 @@ struct Lines {
   std::int64_t length = 0;  ///< updates of a line
   std::int64_t index_step = 0, update_step = 0;
   std::int64_t places = 0;  ///< that the updates of a line may meet
-  std::string
-      place;  ///< statements: add to `place` and `mark` those of the update whose index begins at `at`
+  /// Statements: add to `place` and `mark` those of the update whose index begins at `at`.
+  std::string place;
   std::int64_t marks = 0;  ///< places of all lines
 };
 
 Lines lines_of(const ScatterElements& op, const Problem& p) {
   const TensorDesc &indices = p.srcs[1], &updates = p.srcs[2], &dst = p.dsts[0];
   const auto axis = static_cast<std::size_t>(op.axis);
-  const auto without = [&](auto list) {
-    list.erase(list.begin() + op.axis);
-    return list;
-  };
   Lines l;
   const Strides dense = dense_strides(dst.shape, Layout::plain);
-  l.lines = make_nest(without(indices.shape), {without(indices.strides), without(updates.strides),
-                                               without(dst.strides), without(dense)});
+  l.lines = make_nest_without(op.axis, indices.shape, {indices.strides, updates.strides, dst.strides, dense});
   l.marks = dst.elements();
   l.length = indices.shape[axis];
   l.index_step = indices.strides[axis];

@@ -120,12 +120,7 @@ class TopKTactic final : public GeneratedTactic {
     const TopK& op = *op_as<TopK>(p);
     const TensorDesc &src = p.srcs[0], &values = p.dsts[0], &indices = p.dsts[1];
     const auto axis = static_cast<std::size_t>(op.axis);
-    const auto without = [&](auto list) {
-      list.erase(list.begin() + op.axis);
-      return list;
-    };
-    const Nest rows = make_nest(without(src.shape),
-                                {without(src.strides), without(values.strides), without(indices.strides)});
+    const Nest rows = make_nest_without(op.axis, src.shape, {src.strides, values.strides, indices.strides});
     const std::int64_t length = src.shape[axis], k = std::min(op.k.value, length);
     Program program{"cuda.topk", {}};
     if (rows.count() == 0 || k == 0) return program;
