@@ -10,9 +10,12 @@ file(GLOB_RECURSE support_sources CONFIGURE_DEPENDS tests/support/*.cc)
 add_library(headrace_test_support STATIC ${support_sources} ${HEADRACE_EMPTY_SOURCE})
 target_link_libraries(headrace_test_support PUBLIC headrace_build headrace_private GTest::gtest GTest::gmock)
 target_include_directories(headrace_test_support PUBLIC src tests)
-target_compile_definitions(headrace_test_support PUBLIC
-  HEADRACE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-  HEADRACE_BINARY="$<IF:$<TARGET_EXISTS:headrace>,${CMAKE_BINARY_DIR}/headrace,>")
+set_target_properties(headrace_test_support PROPERTIES POSITION_INDEPENDENT_CODE OFF)  # as the programs that share its
+target_precompile_headers(headrace_test_support PRIVATE                                 # precompiled headers
+  <gmock/gmock.h> <gtest/gtest.h> <nlohmann/json.hpp> ${HEADRACE_COMMON_HEADERS})
+# Paths stand in one file, so that all others compile to the same in every folder (ccache).
+set_source_files_properties(tests/support/paths.cc PROPERTIES COMPILE_DEFINITIONS
+  "HEADRACE_SOURCE_DIR=\"${PROJECT_SOURCE_DIR}\";HEADRACE_BINARY=\"$<IF:$<TARGET_EXISTS:headrace>,${CMAKE_BINARY_DIR}/headrace,>\"")
 
 add_custom_target(headrace_fast_tests)   # what `ctest -L fast` needs
 add_custom_target(headrace_sched_tests)  # what the thread sanitizer runs
@@ -27,9 +30,8 @@ function(headrace_add_tests folder speed)
   set(target headrace_tests_${folder})
   add_executable(${target} ${ARGN})
   target_link_libraries(${target} PRIVATE headrace_test_support GTest::gtest_main)
-  if(folder STREQUAL "cli")
-    target_precompile_headers(${target} PRIVATE <gmock/gmock.h> <gtest/gtest.h> <nlohmann/json.hpp>)
-  endif()
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_precompile_headers(${target} REUSE_FROM headrace_test_support)
   if(speed STREQUAL "fast")
     add_dependencies(headrace_fast_tests ${target})
   elseif(TARGET headrace)

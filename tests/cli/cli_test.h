@@ -23,6 +23,7 @@
 #include <headrace/headrace.h>
 
 #include "support/onnx_writer.h"
+#include "support/paths.h"
 
 namespace headrace::test {
 
@@ -115,7 +116,7 @@ class CliTest : public testing::Test {
     std::string pattern = testing::TempDir() + "/headrace-cli-XXXXXX";
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    ASSERT_TRUE(fs::exists(HEADRACE_BINARY)) << "build the target `headrace` first";
+    ASSERT_TRUE(fs::exists(test::headrace_binary())) << "build the target `headrace` first";
   }
   void TearDown() override { fs::remove_all(folder_); }
 
@@ -126,7 +127,7 @@ class CliTest : public testing::Test {
     const pid_t pid = ::fork();
     if (pid == 0) {
       std::vector<char*> argv;
-      std::string binary = HEADRACE_BINARY;
+      std::string binary = test::headrace_binary();
       argv.push_back(binary.data());
       std::vector<std::string> copy = arguments;
       for (std::string& a : copy) argv.push_back(a.data());

@@ -15,6 +15,7 @@
 #include "device/host_device.h"
 #include "onnx/import.h"
 #include "support/described_gpu.h"
+#include "support/paths.h"
 
 namespace headrace::cuda {
 namespace {
@@ -75,7 +76,7 @@ class CudaNetworks : public testing::TestWithParam<Network> {
  protected:
   void SetUp() override {
     const Network& n = GetParam();
-    file_ = std::string(HEADRACE_SOURCE_DIR "/.deps/") + n.folder + "/" + n.file + ".onnx";
+    file_ = test::source_dir() + "/.deps/" + n.folder + "/" + n.file + ".onnx";
     if (!std::filesystem::exists(file_))
       GTEST_SKIP() << n.file << ".onnx was not generated (./dev setup makes the test networks)";
   }

@@ -11,6 +11,7 @@
 #include "backends/cuda/nvrtc.h"
 #include "backends/cuda/stem.h"
 #include "ops/problem_line.h"
+#include "support/paths.h"
 
 namespace headrace::test {
 namespace {
@@ -50,7 +51,7 @@ TEST_P(CudaSources, Compile) {
   const std::vector<std::string> all = architectures();
   std::set<std::string> met, compiled;  // tactics; sources
   std::size_t programs = 0;
-  for (const ProblemLine& line : read_problem_lines(HEADRACE_SOURCE_DIR "/tests/ops/" + GetParam()))
+  for (const ProblemLine& line : read_problem_lines(test::source_dir() + "/tests/ops/" + GetParam()))
     for (const Problem& problem :
          {line.problem, in_half(line.problem, DType::f16), in_half(line.problem, DType::bf16)})
       for (const auto* tactic : tactics()) {
@@ -80,7 +81,7 @@ TEST_P(CudaSources, Compile) {
 
 std::vector<std::string> files() {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(HEADRACE_SOURCE_DIR "/tests/ops")) {
+  for (const auto& entry : std::filesystem::directory_iterator(test::source_dir() + "/tests/ops")) {
     const std::string name = entry.path().filename().string();
     if (entry.path().extension() == ".txt" && name != "golden.txt" &&
         !name.starts_with("matmul"))  // cuBLASLt has these
@@ -95,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(Files, CudaSources, testing::ValuesIn(files()),
 TEST(CudaTactics, EveryCoreOperatorHasOne) {
   const Backend backend = make_cuda_backend();
   std::set<std::string_view> asked, taken;
-  for (const auto& entry : std::filesystem::directory_iterator(HEADRACE_SOURCE_DIR "/tests/ops")) {
+  for (const auto& entry : std::filesystem::directory_iterator(test::source_dir() + "/tests/ops")) {
     if (entry.path().extension() != ".txt" || entry.path().filename() == "golden.txt") continue;
     for (const ProblemLine& line : read_problem_lines(entry.path().string())) {
       asked.insert(name(line.problem.op));
@@ -114,7 +115,7 @@ TEST(CudaStem, WarpgroupsCompileForHopper) {
   std::string why;
   if (!cuda::nvrtc_found(&why)) GTEST_SKIP() << why;
   int compiled = 0;
-  for (const ProblemLine& line : read_problem_lines(HEADRACE_SOURCE_DIR "/tests/ops/conv_stem_f16.txt")) {
+  for (const ProblemLine& line : read_problem_lines(test::source_dir() + "/tests/ops/conv_stem_f16.txt")) {
     SCOPED_TRACE(line.text);
     if (cuda::refuse_stem(line.problem) || line.problem.dsts[0].elements() == 0) continue;
     const cuda::Stem stem(line.problem);

@@ -19,6 +19,7 @@
 #endif
 #include "device/test_kernels.h"
 #include "ops/problem_line.h"
+#include "support/paths.h"
 
 namespace headrace::test {
 namespace {
@@ -339,7 +340,7 @@ TEST_P(Ops, EveryTacticAgreesWithTheReference) {
 std::vector<ProblemLine> all_lines() {
   std::vector<ProblemLine> lines;
   std::vector<std::string> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(HEADRACE_SOURCE_DIR "/tests/ops"))
+  for (const auto& entry : std::filesystem::directory_iterator(test::source_dir() + "/tests/ops"))
     if (entry.path().extension() == ".txt" && entry.path().filename() != "golden.txt")
       paths.push_back(entry.path().string());
   std::sort(paths.begin(), paths.end());

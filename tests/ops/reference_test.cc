@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/problem_line.h"
+#include "support/paths.h"
 
 namespace headrace::test {
 namespace {
@@ -50,7 +51,7 @@ HostTensor parse_tensor(const std::string& text, std::string& type) {
 }
 
 std::vector<Golden> read_goldens() {
-  std::ifstream file(HEADRACE_SOURCE_DIR "/tests/ops/golden.txt");
+  std::ifstream file(test::source_dir() + "/tests/ops/golden.txt");
   std::vector<Golden> goldens;
   std::string type;
   for (std::string line; std::getline(file, line);) {

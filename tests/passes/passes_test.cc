@@ -18,6 +18,7 @@
 #include "graph/graph.h"
 #include "graph/text.h"
 #include "passes/pass.h"
+#include "support/paths.h"
 
 namespace headrace::passes {
 namespace {
@@ -52,7 +53,7 @@ std::vector<Case> cases_of(const std::string& text) {
 
 std::vector<std::filesystem::path> files() {
   std::vector<std::filesystem::path> out;
-  for (const auto& entry : std::filesystem::directory_iterator(HEADRACE_SOURCE_DIR "/tests/passes")) {
+  for (const auto& entry : std::filesystem::directory_iterator(test::source_dir() + "/tests/passes")) {
     if (entry.path().extension() == ".txt") out.push_back(entry.path());
   }
   std::sort(out.begin(), out.end());
@@ -121,7 +122,7 @@ class PassText : public testing::TestWithParam<std::string> {};
 
 TEST_P(PassText, RewritesAsWritten) {
   const std::string pass = GetParam();
-  const auto cases = cases_of(read(HEADRACE_SOURCE_DIR "/tests/passes/" + pass + ".txt"));
+  const auto cases = cases_of(read(test::source_dir() + "/tests/passes/" + pass + ".txt"));
   for (const Case& c : cases) {
     SCOPED_TRACE(c.before);
     Graph graph = parse_graph(c.before);
@@ -158,7 +159,7 @@ TEST(Passes, EachHasACaseThatChangesAndOneThatStays) {
   for (const Pass& pass : all_passes()) {
     const std::string name(pass.name);
     int changed = 0, same = 0;
-    for (const Case& c : cases_of(read(HEADRACE_SOURCE_DIR "/tests/passes/" + name + ".txt"))) {
+    for (const Case& c : cases_of(read(test::source_dir() + "/tests/passes/" + name + ".txt"))) {
       Graph graph = parse_graph(c.before);
       clear_away(name, graph);
       ++(print(graph) == c.after ? same : changed);

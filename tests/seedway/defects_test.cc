@@ -6,10 +6,12 @@
 
 #include <gtest/gtest.h>
 
+#include "support/paths.h"
+
 namespace headrace {
 namespace {
 
-const std::string kRoot = HEADRACE_SOURCE_DIR "/";
+const std::string kRoot = test::source_dir() + "/";
 
 struct Line {
   std::string defect, test, rest;
