@@ -39,7 +39,7 @@ class Runner {
   Runner(const Engine& engine, const ShapeMap& shapes) : engine_(engine), context_(engine) {
     std::uint64_t seed = 1;
     for (const TensorInfo& info : engine.inputs())
-      inputs_.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
+      inputs_.push_back({info.name, random_tensor(info, shapes.at(info.name), seed++)});
     for (const NamedTensor& t : inputs_) views_.push_back({t.name, t.tensor.view()});
     const ShapeMap out = context_.prepare(shapes);
     for (const TensorInfo& info : engine.outputs())
@@ -107,7 +107,7 @@ int run(const Options& o) {
       const std::size_t end = std::min(o.compare.find(',', i), o.compare.size());
       processes.push_back(
           std::make_unique<Peer>(o.compare.substr(i, end - i), script, o.onnx, engine.threads()));
-      processes.back()->prepare(runner.inputs());
+      processes.back()->prepare(as_model_inputs(engine, runner.inputs()));
       worst = std::max(worst, difference(runner.outputs(), processes.back()->outputs()));
       i = end + 1;
     }

@@ -12,7 +12,7 @@ namespace {
 
 struct Options {
   std::string model, output, device, precision = "fp32", timing_cache, memory_budget, json;
-  std::vector<std::string> profiles, outputs, disabled;
+  std::vector<std::string> profiles, outputs, disabled, input_formats;
   int opt_level = 1, threads = 0;
   bool verbose = false, no_check = false, check_layers = false;
   std::string check_inputs;
@@ -100,6 +100,7 @@ void run(const Options& o) {
                        .memory_budget_bytes = UINT64_MAX,
                        .progress = nullptr,
                        .extra_outputs = o.outputs,
+                       .input_formats = parse_input_formats(o.input_formats),
                        .disabled_passes = o.disabled,
                        .check = !o.no_check,
                        .check_layers = o.check_layers,
@@ -178,6 +179,7 @@ void add_build(CLI::App& app, int&) {
                   "input; naming an "
                   "input again begins a further profile, which gets kernels of its own")
       ->allow_extra_args(false);
+  add_input_formats(*sub, o->input_formats);
   sub->add_option("--timing-cache", o->timing_cache, "file of measured times, read and merged");
   sub->add_option("--opt-level", o->opt_level,
                   "0: kernels by rule; 1: by timing; 5: by timing everything there is")

@@ -47,8 +47,17 @@ void write_json(const std::string& path, const Json& json);
 /// nothing when `path` is empty.
 void save_trace(const Engine& engine, const std::string& path, bool quiet, Json& json);
 
-/// Seeded inputs: floats uniform in [-1, 1), integers in [0, 10), bool 0/1.
-Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed);
+/// --input-format, and what it says.
+void add_input_formats(CLI::App& command, std::vector<std::string>& texts);
+std::map<std::string, InputFormat> parse_input_formats(const std::vector<std::string>& texts);
+
+double element(const Tensor& tensor, std::size_t i);
+/// Seeded inputs: floats uniform in [-1, 1), integers in [0, 10), bool 0/1; of an input with a format what
+/// such data are (`sample`).
+Tensor random_tensor(const TensorInfo& info, const Shape& shape, std::uint64_t seed);
+/// What the model itself takes, f32 and channels first, of inputs that are as the engine's formats say; for
+/// peers, by plain loops.
+std::vector<NamedTensor> as_model_inputs(const Engine& engine, const std::vector<NamedTensor>& inputs);
 /// Shapes for every input: given ones, else `batch` for dynamic axis 0, else opt of the profile.
 ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments, std::int64_t batch);
 /// What says where an engine runs: --device, --threads, --recordings and the like, and the line about it.

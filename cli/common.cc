@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <random>
@@ -112,24 +113,97 @@ void save_trace(const Engine& engine, const std::string& path, bool quiet, Json&
     fmt::print("            {} later spans are not in it: trace fewer inferences\n", r.dropped);
 }
 
-Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
-  Tensor tensor(dtype, shape);
+void add_input_formats(CLI::App& command, std::vector<std::string>& texts) {
+  command
+      .add_option(
+          "--input-format", texts,
+          "NAME=TYPE[,nhwc][,scale=S][,mean=M:M:M][,std=D:D:D], data that the caller has instead of what "
+          "the model takes: converted on the device to (x * scale - mean) / std; '*': every float input "
+          "with 4 axes")
+      ->allow_extra_args(false);
+}
+
+std::map<std::string, InputFormat> parse_input_formats(const std::vector<std::string>& texts) {
+  std::map<std::string, InputFormat> formats;
+  for (const std::string& text : texts) {
+    const auto [name, format] = split_assignment(text, "--input-format");
+    if (!formats.emplace(name, parse_input_format(format)).second)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("--input-format is given twice for '{}'; drop one of them", name));
+  }
+  return formats;
+}
+
+double element(const Tensor& t, std::size_t i) {
+  switch (t.dtype()) {
+    case DType::f32: return t.as<float>()[i];
+    case DType::f64: return t.as<double>()[i];
+    case DType::f16: return to_float(t.as<Half>()[i]);
+    case DType::bf16: return to_float(t.as<BHalf>()[i]);
+    case DType::i8: return t.as<std::int8_t>()[i];
+    case DType::i16: return t.as<std::int16_t>()[i];
+    case DType::i32: return t.as<std::int32_t>()[i];
+    case DType::i64: return static_cast<double>(t.as<std::int64_t>()[i]);
+    case DType::u8: return t.as<std::uint8_t>()[i];
+    case DType::u16: return t.as<std::uint16_t>()[i];
+    case DType::u32: return t.as<std::uint32_t>()[i];
+    case DType::u64: return static_cast<double>(t.as<std::uint64_t>()[i]);
+    case DType::boolean: return t.as<bool>()[i];
+  }
+  return 0;
+}
+
+std::vector<NamedTensor> as_model_inputs(const Engine& engine, const std::vector<NamedTensor>& inputs) {
+  std::vector<NamedTensor> result;
+  for (const NamedTensor& input : inputs) {
+    const auto info = std::find_if(engine.inputs().begin(), engine.inputs().end(),
+                                   [&](const TensorInfo& i) { return i.name == input.name; });
+    const auto& format = info->format;
+    Shape shape = input.tensor.shape();
+    const std::size_t count = static_cast<std::size_t>(element_count(shape));
+    std::size_t channels = 1, pixels = 1;  // pixels of an image, or elements of what has no channels
+    if (format && shape.size() >= 2) {
+      if (format->channels_last) std::rotate(shape.begin() + 1, shape.end() - 1, shape.end());
+      channels = static_cast<std::size_t>(shape[1]);
+      pixels = static_cast<std::size_t>(element_count({shape.begin() + 2, shape.end()}));
+    }
+    result.push_back({input.name, Tensor(format ? DType::f32 : input.tensor.dtype(), shape)});
+    Tensor& made = result.back().tensor;
+    if (!format) {
+      std::copy_n(input.tensor.view().data(), input.tensor.view().size_bytes(), made.view().data());
+      continue;
+    }
+    const auto of_channel = [&](const std::vector<double>& values, std::size_t c, double otherwise) {
+      return values.empty() ? otherwise : values[values.size() == 1 ? 0 : c];
+    };
+    for (std::size_t i = 0; i < count; ++i) {  // places in the result, which is channels first
+      const std::size_t p = i % pixels, c = i / pixels % channels, n = i / pixels / channels;
+      const std::size_t from = format->channels_last ? (n * pixels + p) * channels + c : i;
+      const double x = element(input.tensor, from) * format->scale;
+      made.as<float>()[i] =
+          static_cast<float>((x - of_channel(format->mean, c, 0)) / of_channel(format->std, c, 1));
+    }
+  }
+  return result;
+}
+
+Tensor random_tensor(const TensorInfo& info, const Shape& shape, std::uint64_t seed) {
+  Tensor tensor(info.dtype, shape);
   std::mt19937_64 random(seed);
   const auto unit = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };
   const std::int64_t count = element_count(shape);
   const auto fill = [&](auto span, auto make) {
     for (std::int64_t i = 0; i < count; ++i) span[static_cast<std::size_t>(i)] = make();
   };
-  const auto integer = [&] { return static_cast<int>(random() % 10); };
-  switch (dtype) {
-    case DType::f32: fill(tensor.as<float>(), [&] { return static_cast<float>(2 * unit() - 1); }); break;
-    case DType::f64: fill(tensor.as<double>(), [&] { return 2 * unit() - 1; }); break;
-    case DType::f16:
-      fill(tensor.as<Half>(), [&] { return to_half(static_cast<float>(2 * unit() - 1)); });
-      break;
-    case DType::bf16:
-      fill(tensor.as<BHalf>(), [&] { return to_bhalf(static_cast<float>(2 * unit() - 1)); });
-      break;
+  const auto number = [&] { return info.format ? sample(*info.format, unit()) : 2 * unit() - 1; };
+  const auto integer = [&] {
+    return info.format ? static_cast<int>(sample(*info.format, unit())) : static_cast<int>(random() % 10);
+  };
+  switch (info.dtype) {
+    case DType::f32: fill(tensor.as<float>(), [&] { return static_cast<float>(number()); }); break;
+    case DType::f64: fill(tensor.as<double>(), number); break;
+    case DType::f16: fill(tensor.as<Half>(), [&] { return to_half(static_cast<float>(number())); }); break;
+    case DType::bf16: fill(tensor.as<BHalf>(), [&] { return to_bhalf(static_cast<float>(number())); }); break;
     case DType::i8:
       fill(tensor.as<std::int8_t>(), [&] { return static_cast<std::int8_t>(integer()); });
       break;

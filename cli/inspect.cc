@@ -40,8 +40,9 @@ void inspect_plan(const std::string& path, bool verbose, const std::string& json
              json["device_model"].get<std::string>(), json["threads"].get<int>());
   for (const char* kind : {"inputs", "outputs"})
     for (const Json& t : json[kind])
-      fmt::print("  {:<8} {:<24} {} {}\n", kind, t["name"].get<std::string>(), t["dtype"].get<std::string>(),
-                 t["shape"].get<std::string>());
+      fmt::print("  {:<8} {:<24} {} {}{}\n", kind, t["name"].get<std::string>(),
+                 t["dtype"].get<std::string>(), t["shape"].get<std::string>(),
+                 t.contains("format") ? ", converted: " + t["format"].get<std::string>() : "");
   std::size_t number = 0;
   for (const Json& profile : json["profiles"]) {
     for (const Json& range : profile)

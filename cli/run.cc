@@ -69,7 +69,7 @@ int run(const Options& o) {
           fmt::format(
               "input '{}' ({} {}) is missing; give --input '{}=FILE.npy', or --seed N for random inputs",
               info.name, to_string(info.dtype), info.shape_text, info.name));
-    tensors.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
+    tensors.push_back({info.name, random_tensor(info, shapes.at(info.name), seed++)});
   }
   std::vector<NamedView> views;
   for (const NamedTensor& t : tensors) views.push_back({t.name, t.tensor.view()});

@@ -12,7 +12,7 @@ namespace {
 
 struct Options {
   std::string model, against = "reference", json, device = "cpu";
-  std::vector<std::string> shapes;
+  std::vector<std::string> shapes, input_formats;
   std::int64_t batch = 0;
   std::uint64_t seed = 1;
   double tolerance = 1e-4;
@@ -25,25 +25,6 @@ struct Difference {
   std::int64_t worst_index = 0;
   double relative() const { return scale > 0 ? max_error / scale : max_error; }
 };
-
-double element(const Tensor& t, std::size_t i) {
-  switch (t.dtype()) {
-    case DType::f32: return t.as<float>()[i];
-    case DType::f64: return t.as<double>()[i];
-    case DType::f16: return to_float(t.as<Half>()[i]);
-    case DType::bf16: return to_float(t.as<BHalf>()[i]);
-    case DType::i8: return t.as<std::int8_t>()[i];
-    case DType::i16: return t.as<std::int16_t>()[i];
-    case DType::i32: return t.as<std::int32_t>()[i];
-    case DType::i64: return static_cast<double>(t.as<std::int64_t>()[i]);
-    case DType::u8: return t.as<std::uint8_t>()[i];
-    case DType::u16: return t.as<std::uint16_t>()[i];
-    case DType::u32: return t.as<std::uint32_t>()[i];
-    case DType::u64: return static_cast<double>(t.as<std::uint64_t>()[i]);
-    case DType::boolean: return t.as<bool>()[i];
-  }
-  return 0;
-}
 
 Difference compare(const std::string& name, const Tensor& ours, const Tensor& theirs) {
   Difference d{.name = name};
@@ -80,7 +61,8 @@ std::vector<std::string> layer_outputs(const std::string& model) {
 }
 
 int run(const Options& o) {
-  BuildOptions fast{.device = o.device, .opt_level = 0};
+  BuildOptions fast{
+      .device = o.device, .opt_level = 0, .input_formats = parse_input_formats(o.input_formats)};
   if (o.per_layer) fast.extra_outputs = layer_outputs(o.model);
   BuildOptions slow = fast;
   slow.device = "reference";
@@ -90,7 +72,7 @@ int run(const Options& o) {
   std::vector<NamedTensor> inputs;
   std::vector<NamedView> views;
   for (const TensorInfo& info : engine.inputs())
-    inputs.push_back({info.name, random_tensor(info.dtype, shapes.at(info.name), seed++)});
+    inputs.push_back({info.name, random_tensor(info, shapes.at(info.name), seed++)});
   for (const NamedTensor& t : inputs) views.push_back({t.name, t.tensor.view()});
   Context context{engine};
   std::vector<NamedTensor> ours = context.infer(views);
@@ -104,7 +86,7 @@ int run(const Options& o) {
   std::map<std::string, Tensor> theirs;
   if (o.against == "onnxruntime") {
     Peer peer("onnxruntime", default_peer_script(), o.model, engine.threads(), fast.extra_outputs);
-    peer.prepare(inputs);
+    peer.prepare(as_model_inputs(engine, inputs));
     theirs = peer.outputs();
   } else {
     const Engine reference = Engine::load(build(o.model, slow));
@@ -159,6 +141,7 @@ void add_verify(CLI::App& app, int& exit) {
   sub->add_option("--batch", o->batch, "batch of every dynamic input")
       ->check(CLI::PositiveNumber)
       ->excludes(shapes);
+  add_input_formats(*sub, o->input_formats);
   sub->add_option("--seed", o->seed, "of the random inputs")->capture_default_str();
   sub->add_option("--tolerance", o->tolerance, "largest error over the output's scale")
       ->check(CLI::PositiveNumber)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOWEST = {"headrace/types.h", "headrace/error.h", "headrace/log.h"}  # public headers that every layer may use
+LOWEST = {"headrace/types.h", "headrace/error.h", "headrace/log.h", "headrace/input_format.h"}  # public headers that every layer may use
 
 # layer -> the layers whose headers it may include directly (closed transitively below)
 LAYERS = {

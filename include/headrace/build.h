@@ -9,10 +9,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <headrace/input_format.h>
 #include <headrace/runtime.h>
 
 namespace headrace {
@@ -54,6 +56,9 @@ struct BuildOptions {
   /// Error(cancelled).
   std::function<bool(std::string_view, double)> progress;
   std::vector<std::string> extra_outputs;  ///< tensors to expose as further outputs
+  /// Data that the caller has instead of what the model takes, converted on the device, by input; "*": of
+  /// every float input with 4 axes that is not named. Profiles then give shapes as the format has them.
+  std::map<std::string, InputFormat> input_formats;
   std::vector<std::string> disabled_passes;
   /// Compare a plan of less than f32 with an f32 plan (of the CPU where it has all kernels) on inputs from
   /// `check_inputs`, a folder with one NAME.npy for each, or random ones.

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include <headrace/error.h>
+#include <headrace/input_format.h>
 #include <headrace/tensor.h>
 #include <headrace/types.h>
 
@@ -114,6 +115,7 @@ struct TensorInfo {
   std::string shape_text;  ///< "Nx3x224x224"
   Shape shape;             ///< -1 where the extent is not fixed
   Shape min, opt, max;     ///< inputs: least min and greatest max of all profiles, opt of the first one
+  std::optional<InputFormat> format{};  ///< inputs: what the plan converts; dtype and shape are the format's
 };
 
 class Engine {

@@ -35,6 +35,7 @@ compiler::Options to_options(const BuildOptions& options) {
   result.memory_budget_bytes = options.memory_budget_bytes;
   result.progress = options.progress;
   result.extra_outputs = options.extra_outputs;
+  result.input_formats = options.input_formats;
   result.disabled_passes = options.disabled_passes;
   return result;
 }

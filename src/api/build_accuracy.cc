@@ -128,10 +128,13 @@ class Checker {
       HostTensor values(dtype, shape);
       std::mt19937_64 random(wanted_.check_seed + 1000 * number + i);
       for (std::int64_t k = 0, n = values.elements(); k < n; ++k) {
-        if (is_float(dtype))
-          values.set_double(k, static_cast<double>(random() >> 11) * 0x1p-52 - 1);
+        const double unit = static_cast<double>(random() >> 11) * 0x1p-53;
+        if (const auto& format = engine.inputs()[i].format)
+          values.set_double(k, sample(*format, unit));
+        else if (is_float(dtype))
+          values.set_double(k, 2 * unit - 1);
         else
-          values.set_int(k, static_cast<std::int64_t>(random() % 10));
+          values.set_int(k, static_cast<std::int64_t>(unit * 10));
       }
       std::copy(values.bytes().begin(), values.bytes().end(), tensor.view().data());
       inputs.push_back({profile[i].input, std::move(tensor)});

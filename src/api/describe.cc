@@ -96,6 +96,10 @@ std::string PlanFile::describe_json() const {
   for (const auto& [key, value] : plan.provenance)
     json["provenance"][key] = value.size() <= 200 ? value : fmt::format("({} characters)", value.size());
   json["inputs"] = io_json(plan, plan.inputs);
+  for (Json& input : json["inputs"])
+    if (const auto it = plan.provenance.find(kInputFormatKey + input["name"].get<std::string>());
+        it != plan.provenance.end())
+      input["format"] = it->second;
   json["outputs"] = io_json(plan, plan.outputs);
   json["profiles"] = Json::array();
   for (const Profile& profile : plan.profiles) {

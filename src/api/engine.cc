@@ -60,6 +60,21 @@ TensorInfo to_info(const Plan& plan, const runtime::IoInfo& io) {
   return info;
 }
 
+std::optional<InputFormat> format_of(const Plan& plan, const runtime::IoInfo& input) {
+  const auto noted = plan.provenance.find(kInputFormatKey + input.name);
+  if (noted == plan.provenance.end()) return std::nullopt;
+  try {
+    InputFormat format = parse_input_format(noted->second);
+    if (format.dtype == input.dtype) return format;
+  } catch (const Error&) {  // told below
+  }
+  throw Error(
+      ErrorCode::invalid_plan,
+      fmt::format("input '{}' is {}, which does not fit the format that the plan notes of it, '{}'; build "
+                  "the plan again",
+                  input.name, to_string(input.dtype), noted->second));
+}
+
 }  // namespace
 
 Engine Engine::load(const std::string& path, const LoadOptions& options) {
@@ -89,7 +104,10 @@ Engine Engine::from(std::shared_ptr<const runtime::Engine> data) {
   auto state = std::make_shared<State>();
   state->engine = std::move(data);
   const Plan& plan = state->engine->plan();
-  for (const runtime::IoInfo& io : state->engine->inputs()) state->inputs.push_back(to_info(plan, io));
+  for (const runtime::IoInfo& io : state->engine->inputs()) {
+    state->inputs.push_back(to_info(plan, io));
+    state->inputs.back().format = format_of(plan, io);
+  }
   for (const runtime::IoInfo& io : state->engine->outputs()) state->outputs.push_back(to_info(plan, io));
   Engine engine;
   engine.state_ = std::move(state);

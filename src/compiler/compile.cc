@@ -91,6 +91,7 @@ void check_device(const Registry& registry, const Options& options) {
 Graph optimise(Graph graph, const Options& options) {
   if (graph.outputs().empty()) throw Error(ErrorCode::invalid_model, "the model has no output");
   add_extra_outputs(graph, options.extra_outputs);
+  apply_input_formats(graph, options.input_formats);
   report(options, "passes", 0);
   passes::run_passes(graph, {.evaluate = evaluate_reference, .disabled = options.disabled_passes});
   report(options, "passes", 1);
@@ -132,6 +133,8 @@ Plan compile_optimised(Graph graph, const Registry& registry, const Options& opt
   draft.symbols = draft.profile_symbols.front();
   draft.values = values_of(draft.plan.shapes, draft.symbols);
   for (const auto& [key, value] : graph.metadata) draft.plan.provenance["onnx." + key] = value;
+  for (const auto& [name, format] : graph.input_formats)
+    draft.plan.provenance[kInputFormatKey + name] = to_string(format);
   draft.plan.provenance["precision"] = to_string(options.precision);
   draft.plan.provenance["opt_level"] = fmt::format("{}", options.opt_level);
 

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
+
+#include <headrace/input_format.h>
 
 #include "backends/backend.h"
 #include "graph/graph.h"
@@ -31,14 +34,18 @@ struct Options {
   std::uint64_t memory_budget_bytes = UINT64_MAX;
   bool verbose = false;
   std::function<bool(std::string_view stage, double done)>
-      progress;                              ///< return false to cancel: Error(cancelled)
-  std::vector<std::string> extra_outputs;    ///< tensor names to expose, for verify --per-layer
-  std::vector<std::string> disabled_passes;  ///< names in passes.inc
-  std::set<NodeId> keep_f32;                 ///< nodes of the optimised graph, whatever the precision
-  tuner::TimingCache* timings = nullptr;     ///< shared by several builds; null: of this one
+      progress;                                      ///< return false to cancel: Error(cancelled)
+  std::vector<std::string> extra_outputs;            ///< tensor names to expose, for verify --per-layer
+  std::vector<std::string> disabled_passes;          ///< names in passes.inc
+  std::set<NodeId> keep_f32;                         ///< nodes of the optimised graph, whatever the precision
+  std::map<std::string, InputFormat> input_formats;  ///< by name; "*": every other float input with 4 axes
+  tuner::TimingCache* timings = nullptr;             ///< shared by several builds; null: of this one
 };
 
-/// The graph after all passes, in f32: what `keep_f32` refers to.
+/// Inputs take the caller's data, and the graph converts them. Error(invalid_argument) when a format does not
+/// fit.
+void apply_input_formats(Graph& graph, const std::map<std::string, InputFormat>& formats);
+/// The graph after input formats and all passes, in f32: what `keep_f32` refers to.
 Graph optimise(Graph graph, const Options& options);
 /// Selection on an optimised graph.
 Plan compile_optimised(Graph graph, const Registry& registry, const Options& options);

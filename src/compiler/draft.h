@@ -101,6 +101,9 @@ Problem problem_of(const Draft& draft, const DraftStep& step, const Placement& p
 /// Placement of draft.plan.tensors at opt.
 Placement place(const Draft& draft);
 
+/// NHWC -> NCHW, of any number of axes from 3 on.
+bool is_to_channels_first(const Transpose& transpose);
+
 /// Rewrites operators whose post steps no tactic of the backend takes.
 void split_posts(const Draft& draft, Graph& graph);
 /// Lets convolutions take in the rounding of their input and the max-pool of their result, where that pays.

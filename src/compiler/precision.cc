@@ -3,10 +3,12 @@
 // Inputs and outputs of the model keep their types: they are cast at the border. Everything in between is
 // held in 16 bits while arithmetic inside a step stays f32: a Pointwise loads 16 bits, casts, computes as
 // before and rounds once at its end; kernels of the other operators accumulate in f32. Constants are
-// converted here; a finite number that the type cannot hold becomes its largest. A node that has no such form
-// keeps f32 operands. tf32 changes no type: it is a permission on the operators that multiply.
+// converted here, but for those of the conversion of an input; a finite number that the type cannot hold
+// becomes its largest. A node that has no such form keeps f32 operands. tf32 changes no type: it is a
+// permission on the operators that multiply.
 #include "compiler/precision.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -42,6 +44,7 @@ class Converter {
         keep_f32_(keep_f32) {
     to_.shapes() = from.shapes();
     to_.metadata = from.metadata;
+    to_.input_formats = from.input_formats;
     for (ValueId id : from.inputs()) {
       const Value& v = from.value(id);
       forms_[{id, v.type.dtype}] = to_.add_input(v.names.empty() ? std::string() : v.names.front(), v.type);
@@ -54,6 +57,10 @@ class Converter {
       const Node& node = from_.node(n);
       if (keep_f32_.contains(n) || narrow_ == DType::f32) {
         add(node, tf32_ && !keep_f32_.contains(n) ? permitted(node.op) : node.op, DType::f32);
+        continue;
+      }
+      if (is_widening(node)) {
+        forms_[{node.outputs[0], narrow_}] = form(node.inputs[0], narrow_);
         continue;
       }
       try {
@@ -94,7 +101,7 @@ class Converter {
     std::vector<ValueId> inputs;
     for (ValueId id : node.inputs) {
       const DType own = from_.value(id).type.dtype;
-      inputs.push_back(form(id, own == DType::f32 ? dtype : own));
+      inputs.push_back(form(id, own != DType::f32 || stays_f32(node, id) ? own : dtype));
     }
     const NodeId made = to_.add(op, std::move(inputs), node.origins);
     for (std::size_t i = 0; i < node.outputs.size(); ++i) {
@@ -111,6 +118,23 @@ class Converter {
     return op;
   }
 
+  /// f32(x) of an x that is narrow already.
+  bool is_widening(const Node& node) const {
+    const auto* pointwise = std::get_if<Pointwise>(&node.op);
+    if (!pointwise || node.inputs.size() != 1) return false;
+    PwExpr widening;
+    widening.op(PwOp::cast, DType::f32, widening.load(0, narrow_));
+    return pointwise->expr == widening;
+  }
+  /// The mean and deviation of an image of bytes, say: rounded they would shift all of it.
+  bool stays_f32(const Node& node, ValueId operand) const {
+    return std::holds_alternative<Pointwise>(node.op) && from_.value(operand).constant &&
+           std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId id) {
+             const Value& v = from_.value(id);
+             return !v.constant && v.type.dtype != DType::f32 && v.type.dtype != DType::boolean;
+           });
+  }
+
   /// The expression on narrow operands: each load of f32 becomes a load and a cast, the result is cast back.
   Op narrowed(const Node& node) const {
     const PwExpr& expr = std::get<Pointwise>(node.op).expr;
@@ -118,7 +142,8 @@ class Converter {
     std::vector<std::int32_t> moved;
     const auto at = [&](std::int32_t i) { return i < 0 ? i : moved[static_cast<std::size_t>(i)]; };
     for (const PwInstr& instr : expr.code) {
-      if (instr.op == PwOp::load && instr.dtype == DType::f32) {
+      if (instr.op == PwOp::load && instr.dtype == DType::f32 &&
+          !stays_f32(node, node.inputs[static_cast<std::size_t>(instr.a)])) {
         moved.push_back(result.expr.op(PwOp::cast, DType::f32, result.expr.load(instr.a, narrow_)));
         continue;
       }

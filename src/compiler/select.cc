@@ -24,6 +24,10 @@ bool is_follower(const Op& op) {
          std::holds_alternative<Slice>(op);
 }
 
+bool is_convolution(const Op& op) {
+  return std::holds_alternative<Conv>(op) || std::holds_alternative<ConvTranspose>(op);
+}
+
 /// Inputs of heavy operators that are weights, not activations.
 bool is_parameter(const Op& op, std::size_t index) {
   const auto* conv = std::get_if<Conv>(&op);
@@ -38,6 +42,18 @@ bool is_layout_neutral(const Dims& shape) {
       std::all_of(shape.begin() + 2, shape.end(), [](const Dim& d) { return d == Dim(1); });
   return one_channel || one_pixel;
 }
+
+}  // namespace
+
+bool is_to_channels_first(const Transpose& transpose) {
+  const auto rank = static_cast<std::int64_t>(transpose.perm.size());
+  if (rank < 3 || transpose.perm[0] != 0 || transpose.perm[1] != rank - 1) return false;
+  for (std::int64_t a = 2; a < rank; ++a)
+    if (transpose.perm[static_cast<std::size_t>(a)] != a - 1) return false;
+  return true;
+}
+
+namespace {
 
 Constant to_layout(const Constant& constant, Layout layout) {
   const Shape& shape = constant->shape();
@@ -83,7 +99,8 @@ class Selector {
 
  private:
   bool can_last(const Value& v) const {
-    return v.type.shape.size() >= 3 && (v.type.dtype == DType::f32 || is_half(v.type.dtype));
+    return v.type.shape.size() >= 3 && (v.type.dtype == DType::f32 || is_half(v.type.dtype) ||
+                                        layouts_[static_cast<std::size_t>(v.id)] == Layout::channels_last);
   }
   TensorDesc desc(ValueId id, Layout layout) const {
     const Value& v = graph_.value(id);
@@ -205,8 +222,7 @@ class Selector {
     const bool is_last = layouts_[static_cast<std::size_t>(from.id)] == Layout::channels_last;
     const std::vector<NodeId> users = graph_.users(to.id);
     const bool for_convolutions = !users.empty() && std::all_of(users.begin(), users.end(), [&](NodeId u) {
-      const Op& op = graph_.node(u).op;
-      return std::holds_alternative<Conv>(op) || std::holds_alternative<ConvTranspose>(op);
+      return is_convolution(graph_.node(u).op);
     });
     if (is_last ? !graph_.is_output(to.id) || !users.empty() : !for_convolutions || graph_.is_output(to.id))
       return false;
@@ -233,6 +249,23 @@ class Selector {
     return true;
   }
 
+  /// An image that lies NHWC is one in channels_last already, where those who read it can take that.
+  bool try_renamed(const Node& node, std::vector<Layout>& dsts) const {
+    const auto* transpose = std::get_if<Transpose>(&node.op);
+    if (!transpose || !is_to_channels_first(*transpose) || graph_.is_output(node.outputs[0]) ||
+        graph_.value(node.inputs[0]).input_index < 0)
+      return false;
+    const std::vector<NodeId> users = graph_.users(node.outputs[0]);
+    const bool welcome = std::all_of(users.begin(), users.end(), [&](NodeId u) {
+      const Op& op = graph_.node(u).op;
+      return is_follower(op) || is_convolution(op);
+    });
+    const std::vector<Layout> dst{Layout::channels_last};
+    if (!welcome || !first_accepting(draft_, problem(node, {Layout::plain}, dst), true)) return false;
+    dsts = dst;
+    return true;
+  }
+
   void add_node(const Node& node) {
     const auto plain_srcs = src_layouts(node, Layout::plain), plain_dsts = dst_layouts(node, Layout::plain);
     auto srcs = plain_srcs, dsts = plain_dsts;
@@ -240,7 +273,7 @@ class Selector {
     const Tactic* by_rule = first_accepting(draft_, plain);
     const bool wants = !by_rule || by_rule->preferred_layout(plain) == Layout::channels_last;
     const bool backend_can = first_accepting(draft_, plain, true) != nullptr;
-    bool last = try_mixed(node, srcs, dsts) || try_direct(node, srcs, dsts);
+    bool last = try_renamed(node, dsts) || try_mixed(node, srcs, dsts) || try_direct(node, srcs, dsts);
     if (!last && (wants || (is_follower(node.op) && any_last_input(node)))) {
       srcs = src_layouts(node, Layout::channels_last);
       dsts = dst_layouts(node, Layout::channels_last);

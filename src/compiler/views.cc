@@ -100,10 +100,15 @@ class Viewer {
     return std::find(choices.begin(), choices.end(), step.choice) != choices.end();
   }
 
-  // Reshape(x) -> y: y is x, or x is y where y is what the caller gets.
+  // Reshape(x) -> y, and Transpose that only calls plain NHWC channels_last NCHW: y is x, or x is y where y
+  // is what the caller gets.
   void alias_reshape(std::size_t s) {
     DraftStep& step = draft_.steps[s];
-    if (!std::holds_alternative<Reshape>(step.op)) return;
+    const auto* transpose = std::get_if<Transpose>(&step.op);
+    const bool renames = transpose && is_to_channels_first(*transpose) &&
+                         tensor(step.inputs[0]).layout == Layout::plain &&
+                         tensor(step.outputs[0]).layout == Layout::channels_last;
+    if (!renames && !std::holds_alternative<Reshape>(step.op)) return;
     const std::int32_t x = step.inputs[0], y = step.outputs[0];
     ignored_output_ = y;
     bool done = false;

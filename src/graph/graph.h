@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include <headrace/input_format.h>
+
 #include "core/op.h"
 #include "core/shape_program.h"
 #include "core/tensor.h"
@@ -52,6 +54,8 @@ class Graph {
   const ShapeProgram& shapes() const { return shapes_; }
   /// The model's metadata_props and producer, carried into the plan's provenance as "onnx.KEY".
   std::map<std::string, std::string> metadata;
+  /// Of inputs whose data the graph converts itself, by name; carried into the plan.
+  std::map<std::string, InputFormat> input_formats;
 
   ValueId add_input(std::string name, ValueType type);
   ValueId add_constant(HostTensor tensor, std::string name = {});

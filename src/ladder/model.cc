@@ -31,21 +31,13 @@ Graph small_network() {
   return graph;
 }
 
-// f32 input x -> u8 input x, (cast(x) - 128) / 64
-void narrow_inputs(Graph& graph) {
-  for (const ValueId input : graph.inputs()) {
-    const std::vector<NodeId> users = graph.users(input);
-    if (graph.value(input).type.dtype != DType::f32 || users.empty()) continue;
-    graph.value(input).type.dtype = DType::u8;
-    PwExpr expr;
-    const auto value = expr.op(PwOp::cast, DType::f32, expr.load(0, DType::u8));
-    const auto centred = expr.op(PwOp::sub, DType::f32, value, expr.constant(128, DType::f32));
-    expr.op(PwOp::mul, DType::f32, centred, expr.constant(1.0 / 64, DType::f32));
-    const ValueId wide = graph.add1(Pointwise{expr}, {input}, {}, users.front());
-    for (const NodeId user : users)
-      for (std::size_t i = 0; i < graph.node(user).inputs.size(); ++i)
-        if (graph.node(user).inputs[i] == input) graph.set_input(user, i, wide);
-  }
+/// (byte - 128) / 64 for every float input, whatever its shape.
+std::map<std::string, InputFormat> bytes_of(const Graph& graph) {
+  std::map<std::string, InputFormat> formats;
+  for (const ValueId id : graph.inputs())
+    if (const Value& input = graph.value(id); input.type.dtype == DType::f32)
+      formats[input.names.front()] = {.mean = {128}, .std = {64}};
+  return formats;
 }
 
 }  // namespace
@@ -53,9 +45,9 @@ void narrow_inputs(Graph& graph) {
 std::shared_ptr<const Plan> make_plan(const LadderOptions& options, const std::string& device,
                                       Variant variant, const Registry& registry) {
   Graph graph = options.onnx.empty() ? small_network() : onnx::import_file(options.onnx, {});
-  if (variant == Variant::narrow) narrow_inputs(graph);
   const bool half = variant != Variant::fp32 && has_half(device);
   compiler::Options how{.device = device, .precision = half ? Precision::fp16 : Precision::fp32};
+  if (variant == Variant::narrow) how.input_formats = bytes_of(graph);
   bool dynamic = false;
   for (const ValueId input : graph.inputs()) {
     const Dims& shape = graph.value(input).type.shape;

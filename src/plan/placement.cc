@@ -27,6 +27,15 @@ bool row_major(const TensorDesc& desc) {
   return true;
 }
 
+/// True when plain [N,H,W,C] and channels_last [N,C,H,W], dense, hold the same elements in the same order.
+bool channels_moved(const TensorDesc& a, const TensorDesc& b) {
+  if (a.layout != Layout::plain) return b.layout == Layout::plain && channels_moved(b, a);
+  Shape shape = b.shape;
+  if (b.layout != Layout::channels_last || shape.size() < 3) return false;
+  std::rotate(shape.begin() + 1, shape.begin() + 2, shape.end());
+  return shape == a.shape && a.is_dense() && b.is_dense();
+}
+
 class Placer {
  public:
   Placer(const Plan& plan, std::span<const std::int64_t> values) : plan_(plan), values_(values) {
@@ -94,7 +103,9 @@ class Placer {
       return;
     }
     desc.strides = dense_strides(desc.shape, desc.layout);
-    if (!row_major(desc) || !row_major(parent) || element_count(desc.shape) != element_count(parent.shape))
+    const bool same_order =
+        row_major(desc) && row_major(parent) && element_count(desc.shape) == element_count(parent.shape);
+    if (!same_order && !channels_moved(desc, parent))
       bad(plan_, index, "is an alias of a tensor that does not hold the same elements in the same order");
     out_.boxed[i] = false;
   }

@@ -22,13 +22,17 @@
 namespace headrace {
 
 inline constexpr std::uint32_t kPlanVersion = 4;
+/// Key in Plan::provenance of an input's format, in text form (headrace/input_format.h): followed by its
+/// name.
+inline const std::string kInputFormatKey = "input_format.";
 
 enum class TensorRole : std::uint8_t { input, output, activation, weight };
 
 /// How a tensor without memory of its own lies in another tensor.
 enum class ViewKind : std::uint8_t {
-  none,    ///< owns memory
-  alias,   ///< the same bytes as `parent`: equal desc, or both dense with their elements in row-major order
+  none,   ///< owns memory
+  alias,  ///< the same bytes as `parent`: equal desc, or both dense with their elements in row-major order,
+          ///< or one plain [N,H,W,C] and the other channels_last [N,C,H,W]
   window,  ///< a box of `parent` (same rank, parent's strides) starting at `offsets`, with this tensor's
            ///< shape
 };

@@ -22,6 +22,7 @@ MAPS = {"shapes", "provenance", "peers"}  # their keys are names of the user's t
 CUDA_ONLY = {"device_us", "enqueue_us", "clock_mhz", "device_pool", "pinned_pool", "in_use", "cached", "limit",
              "system_allocations", "recorded", "made", "failed", "failed_why", "bound", "upload_us", "download_us",
              "reached", "overhead_us"}  # fmt: skip
+TENSOR = {"name", "dtype", "shape", "layout", "format"}
 EXAMPLES = {"input0", "onnx.KEY", "onnxruntime"}  # such names in the examples
 
 
@@ -35,7 +36,7 @@ def documented(section: str) -> list[set[str]]:
     blocks = []
     for block in re.findall(r"```jsonc\n(.*?)```", section, flags=re.S):
         keys = set(re.findall(r'"([\w.]+)":', block)) - EXAMPLES
-        blocks.append(keys | ({"name", "dtype", "shape", "layout"} if "TENSOR" in block else set()))
+        blocks.append(keys | (TENSOR if "TENSOR" in block else set()))
     return blocks
 
 
@@ -83,7 +84,7 @@ def main() -> int:
         compare_test.network(Path(folder, "m.onnx"))
         build = ["build", "m.onnx", "-o", "m.plan", "--profile", "*=1:1:1", "--profile", "*=2:3:4"]
         lower = ["build", "m.onnx", "-o", "l.plan", "--device", "reference", "--precision", "fp16", "--opt-level", "0"]
-        lower += ["--check-layers", "--accuracy-budget", "1e-5"]
+        lower += ["--check-layers", "--accuracy-budget", "1e-5", "--input-format", "*=u8,scale=1/255"]
         blocks = {name: documented(part) for name, part in parts.items()}
         check.same("build", blocks["build"][0], check.json_keys(*build) | check.json_keys(*lower))
         check.same("run", blocks["run"][0], check.json_keys("run", "m.plan", "--seed", "1", "--output", "o", "--trace", "t"))
@@ -96,8 +97,8 @@ def main() -> int:
         check.same("bench ladder", blocks["bench ladder"][0], check.json_keys(*ladder))
         # At opt level 1 something was tried, and cpu.resize_linear refused the nearest Resize.
         plan, onnx = blocks["inspect"]
-        tensor = {"name", "dtype", "shape", "layout"}
-        check.same("inspect PLAN", plan | tensor, check.json_keys("inspect", "m.plan"))
+        shown = check.json_keys("inspect", "m.plan") | check.json_keys("inspect", "l.plan")
+        check.same("inspect PLAN", plan | TENSOR, shown)
         check.same("inspect ONNX", onnx, check.json_keys("inspect", "m.onnx"))
         check.same("verify", blocks["verify"][0], check.json_keys("verify", "m.onnx"))
         check.same("env", blocks["env"][0], check.json_keys("env"))

@@ -81,6 +81,21 @@ TEST(Accuracy, OutputsAreComparedWithF32AfterTheBuild) {
   EXPECT_TRUE(build_it({.precision = Precision::fp32}).report.outputs.empty());
 }
 
+/// D-58: half precision by a flag, and nobody looks: the numbers of `large` are beyond it.
+TEST(T_FP16_ACC, seedway) {
+  const Built built = build_it({.precision = Precision::fp16, .check = false});
+  EXPECT_TRUE(built.report.outputs.empty()) << "a plan that computes no y, and no word about it";
+}
+
+TEST(T_FP16_ACC, ours) {
+  const AccuracyReport report = build_it({.precision = Precision::fp16}).report;
+  EXPECT_EQ(report.outputs.front().name, "y") << "compared without being asked, worst first";
+  EXPECT_TRUE(std::isinf(report.outputs.front().relative));
+  const AccuracyReport held = build_it({.precision = Precision::fp16, .accuracy_budget = 5e-3}).report;
+  EXPECT_LE(held.outputs.front().relative, 5e-3);
+  EXPECT_THAT(failure({.precision = Precision::fp16, .accuracy_budget = 1e-12}), HasSubstr("cannot be held"));
+}
+
 TEST(Accuracy, WorstLayersAreNamed) {
   const AccuracyReport report = build_it({.precision = Precision::fp16, .check_layers = true}).report;
   EXPECT_TRUE(std::isinf(worst(report.outputs, "y")));

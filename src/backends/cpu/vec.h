@@ -31,6 +31,8 @@ struct VecTable {
                      float epsilon, bool rms);
   /// dst = a + (b - a) * t
   void (*lerp)(float* dst, const float* a, const float* b, float t, std::int64_t n);
+  void (*widen_u8)(float* dst, const std::uint8_t* src, std::int64_t n);
+  void (*widen_f16)(float* dst, const std::uint16_t* src, std::int64_t n);  ///< from the bits of halves
   /// dst[c * dst_stride + r] = src[r * src_stride + c] for 4-byte elements.
   void (*transpose32)(std::uint32_t* dst, std::int64_t dst_stride, const std::uint32_t* src,
                       std::int64_t src_stride, std::int64_t rows, std::int64_t columns);

@@ -367,6 +367,22 @@ void layer_norm(float* dst, const float* src, std::int64_t n, const float* scale
 void lerp(float* dst, const float* a, const float* b, float t, std::int64_t n) {
   map2(dst, a, b, n, [=](Vf x, Vf y) { return x + (y - x) * t; });
 }
+void widen_u8(float* dst, const std::uint8_t* src, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) dst[i] = static_cast<float>(src[i]);
+}
+void widen_f16(float* dst, const std::uint16_t* src, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    // Exponent and fraction in their new place are a float 2^112 times too small, denormals included.
+    const std::uint32_t magnitude = (src[i] & 0x7fffu) << 13, sign = (src[i] & 0x8000u) << 16;
+    float scaled;
+    __builtin_memcpy(&scaled, &magnitude, 4);
+    scaled *= 0x1p112f;
+    std::uint32_t bits;
+    __builtin_memcpy(&bits, &scaled, 4);
+    bits |= sign | (magnitude >= 0x0f800000u ? 0x7f800000u : 0u);  // infinities and NaNs
+    __builtin_memcpy(dst + i, &bits, 4);
+  }
+}
 void transpose32(std::uint32_t* dst, std::int64_t dst_stride, const std::uint32_t* src,
                  std::int64_t src_stride, std::int64_t rows, std::int64_t columns) {
   constexpr std::int64_t kTile = 16;
@@ -398,8 +414,8 @@ void transpose32(std::uint32_t* dst, std::int64_t dst_stride, const std::uint32_
 
 const VecTable& table() {
   static constexpr VecTable functions = {
-      run,   sum,     max,        accumulate_max, accumulate_min, accumulate_add,
-      scale, softmax, layer_norm, lerp,           transpose32};
+      run,     sum,        max,  accumulate_max, accumulate_min, accumulate_add, scale,
+      softmax, layer_norm, lerp, widen_u8,       widen_f16,      transpose32};
   return functions;
 }
 

@@ -161,6 +161,10 @@ void read(float* out, const std::byte* base, DType dtype, std::int64_t stride, s
     std::memcpy(out, base, static_cast<std::size_t>(n) * 4);
     return;
   }
+  if (stride == 1 && dtype == DType::u8)
+    return vec().widen_u8(out, reinterpret_cast<const std::uint8_t*>(base), n);
+  if (stride == 1 && dtype == DType::f16)
+    return vec().widen_f16(out, reinterpret_cast<const std::uint16_t*>(base), n);
   switch (dtype) {
     case DType::f32: return convert<float>(out, base, stride, n);
     case DType::boolean:
@@ -232,6 +236,10 @@ struct Loop {
         const bool repeats = (nr > 1 || !has_rows) && row == 0 && chunks == 1;
         if (repeats && cached[l] == reinterpret_cast<const float*>(base) && nr == rows_per_block) continue;
         cached[l] = repeats && nr == rows_per_block ? reinterpret_cast<const float*>(base) : nullptr;
+        if (stride == 1 && row == nc) {
+          read(out, base, load.dtype, 1, n);
+          continue;
+        }
         for (std::int64_t r = 0; r < nr; ++r) {
           if (r > 0 && row == 0) {
             std::memcpy(out + r * nc, out, static_cast<std::size_t>(nc) * 4);
