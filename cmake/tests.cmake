@@ -66,6 +66,29 @@ foreach(folder unit passes ops onnx device models plan pipeline seedway ladder c
   headrace_add_tests(${folder} ${speed} ${sources})
 endforeach()
 
+# Ranges for profilers, whether the libraries were built with them or not: the sources of base alone, with NVTX.
+if(HEADRACE_NVTX_INCLUDE AND NOT HEADRACE_SANITIZE)
+  add_library(headrace_nvtx_injection SHARED tests/nvtx/injection.cc)
+  target_include_directories(headrace_nvtx_injection SYSTEM PRIVATE "${HEADRACE_NVTX_INCLUDE}")
+  target_link_libraries(headrace_nvtx_injection PRIVATE headrace_flags)
+  file(GLOB base_sources CONFIGURE_DEPENDS src/base/*.cc)
+  add_executable(headrace_tests_nvtx tests/nvtx/ranges_test.cc ${base_sources})
+  target_include_directories(headrace_tests_nvtx PRIVATE include)
+  target_include_directories(headrace_tests_nvtx SYSTEM PRIVATE "${HEADRACE_NVTX_INCLUDE}")
+  target_compile_definitions(headrace_tests_nvtx PRIVATE HEADRACE_NVTX
+    HEADRACE_NVTX_INJECTION="$<TARGET_FILE:headrace_nvtx_injection>"
+    $<$<BOOL:${HEADRACE_NVTX}>:HEADRACE_NVTX_BINARY="${CMAKE_BINARY_DIR}/headrace">)
+  target_link_libraries(headrace_tests_nvtx PRIVATE headrace_private GTest::gtest_main GTest::gmock
+    "${HEADRACE_XXHASH_LIBRARY}" Threads::Threads ${CMAKE_DL_LIBS})
+  add_dependencies(headrace_tests_nvtx headrace_nvtx_injection)
+  add_dependencies(headrace_fast_tests headrace_tests_nvtx)
+  if(HEADRACE_NVTX AND TARGET headrace)
+    add_dependencies(headrace_tests_nvtx headrace)
+  endif()
+  gtest_discover_tests(headrace_tests_nvtx TEST_PREFIX "nvtx/" DISCOVERY_MODE PRE_TEST
+    PROPERTIES LABELS "fast-nvtx" TIMEOUT 120)
+endif()
+
 # Scripts that drive the program: tests/onnx/node_tests.py (ONNX's own node tests), tests/models/all_models.py (one test
 # per network, against ONNX Runtime), tests/{models,cli}/*_test.py.
 if(TARGET headrace AND NOT HEADRACE_SANITIZE)

@@ -42,6 +42,7 @@ PUBLIC = {"api": None, "ladder": None, "runtime": {"headrace/tensor.h", "headrac
 # vendor header pattern -> folders of src that may include it
 VENDORS = [
     (r"(cuda|cudnn|cublas|nvrtc|cub/)", ("src/backends/cuda/",)),
+    (r"nvtx3/", ("src/base/nvtx.cc",)),
     (r"(dnnl|oneapi/)", ("src/backends/cpu/",)),
     (r"hwy/", ("src/backends/cpu/",)),
     (r"protozero/", ("src/onnx/",)),

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include <fmt/format.h>
 
 #include <headrace/error.h>
 
 #include "api/registry.h"
+#include "base/hooks.h"
 #include "device/checker.h"
 #include "device/timing.h"
 #include "ladder/report.h"
@@ -221,10 +223,16 @@ class Climber {
         reading.launches = c.of(sim::Call::launch) + c.of(sim::Call::replay);
       };
       Delivery delivery(n);
+      const std::string name = fmt::format("Total Elapsed Time({} batches)", o_.timed);
+      std::optional<hooks::Range> shown;  // on the thread that delivers
       delivery.mark_at = first - 1;
       delivery.end_at = last;
-      delivery.mark = [&] { read(begin); };
+      delivery.mark = [&] {
+        read(begin);
+        shown.emplace(name);
+      };
       delivery.end = [&] {
+        shown.reset();
         read(end);
         const MemoryStats memory = rig.device().memory();
         figures.io_bytes = static_cast<std::int64_t>(memory.current[static_cast<int>(MemoryUse::io)]);

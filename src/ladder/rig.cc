@@ -5,6 +5,7 @@
 #include <cstring>
 #include <random>
 
+#include "base/hooks.h"
 #include "core/tensor.h"
 #include "device/checker.h"
 
@@ -200,6 +201,7 @@ void Rig::copy(Stream& stream, const Io& dst, const Io& src) {
 
 void Rig::enqueue(runtime::Context& context, Stream& stream, const Io& in, const Io& out, Event& done,
                   Event* consumed, Delivery& delivery) {
+  const hooks::Range range("infer");
   const TimePoint begin = sched::Clock::now();
   for (std::size_t i = 0; i < in.buffers.size(); ++i) context.bind_input(i, in.buffers[i], in.offsets[i]);
   for (std::size_t i = 0; i < out.buffers.size(); ++i) context.bind_output(i, out.buffers[i], out.offsets[i]);
@@ -219,17 +221,20 @@ void Rig::stage(const Io& dst, const Io& src) const {
 void Rig::post(int k, std::span<const std::byte* const> outputs, std::int64_t rows,
                Delivery& delivery) const {
   Result result;
-  for (std::size_t o = 0; o < outputs_.size(); ++o) {
-    const std::size_t bytes = outputs_[o].span_bytes() / static_cast<std::size_t>(machine.options.batch) *
-                              static_cast<std::size_t>(rows);
-    if (outputs_[o].dtype == DType::f32)
-      rank(reinterpret_cast<const float*>(outputs[o]), bytes / sizeof(float),
-           static_cast<std::size_t>(outputs_[o].shape.back()), result);
-    if (delivery.keep) result.outputs.emplace_back(outputs[o], outputs[o] + bytes);
+  {
+    const hooks::Range range("Print Result");
+    for (std::size_t o = 0; o < outputs_.size(); ++o) {
+      const std::size_t bytes = outputs_[o].span_bytes() / static_cast<std::size_t>(machine.options.batch) *
+                                static_cast<std::size_t>(rows);
+      if (outputs_[o].dtype == DType::f32)
+        rank(reinterpret_cast<const float*>(outputs[o]), bytes / sizeof(float),
+             static_cast<std::size_t>(outputs_[o].shape.back()), result);
+      if (delivery.keep) result.outputs.emplace_back(outputs[o], outputs[o] + bytes);
+    }
+    if (machine.spec)
+      sched::sleep_for(from_ms(machine.spec->post_ms * static_cast<double>(rows) /
+                               static_cast<double>(machine.options.batch)));
   }
-  if (machine.spec)
-    sched::sleep_for(from_ms(machine.spec->post_ms * static_cast<double>(rows) /
-                             static_cast<double>(machine.options.batch)));
   delivery.add(k, std::move(result));
 }
 

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/hooks.h"
 #include "pipeline/flow.h"
 #include "pipeline/session_core.h"
 
@@ -34,6 +35,7 @@ bool Stage::attempt(const ItemInfo& info, const std::function<void()>& work) {
   const std::int64_t begin = now_ns();
   std::exception_ptr error;
   try {
+    const hooks::Range range(spec_.name, info.sequence + 1);
     work();
   } catch (...) {
     error = std::current_exception();
