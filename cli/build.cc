@@ -35,12 +35,6 @@ ShapeRange parse_range(const std::string& text) {
   return {name, parse_shape(parts[0]), parse_shape(parts[1]), parse_shape(parts[2])};
 }
 
-Precision parse_precision(const std::string& text) {
-  for (Precision p : {Precision::tf32, Precision::fp16, Precision::bf16})
-    if (to_string(p) == text) return p;
-  return Precision::fp32;
-}
-
 /// A flag that names an input which the profile at hand has already begins the next profile.
 std::vector<std::vector<ShapeRange>> parse_profiles(const std::vector<std::string>& texts) {
   std::vector<std::vector<ShapeRange>> profiles;
@@ -92,7 +86,7 @@ void run(const Options& o) {
   const DefaultDevice device =
       o.device.empty() ? default_device() : DefaultDevice{o.device, "asked for by --device"};
   BuildOptions options{.device = device.name,
-                       .precision = parse_precision(o.precision),
+                       .precision = try_precision(o.precision).value(),
                        .profiles = {},
                        .opt_level = o.opt_level,
                        .threads = o.threads,
@@ -109,6 +103,8 @@ void run(const Options& o) {
                        .accuracy_budget = o.accuracy_budget};
   AccuracyReport accuracy;
   options.accuracy = &accuracy;
+  std::vector<std::string> warnings;
+  options.warnings = &warnings;
   if (!o.memory_budget.empty()) options.memory_budget_bytes = parse_bytes(o.memory_budget);
   options.profiles = parse_profiles(o.profiles);
   const bool terminal = isatty(2) != 0;
@@ -128,6 +124,7 @@ void run(const Options& o) {
       {"plan", o.output}, {"seconds", seconds}, {"bytes", size}, {"layers", described["layers"].size()}};
   json["device"] = {{"name", device.name}, {"why", device.why}};
   if (!accuracy.reference.empty()) json["accuracy"] = to_json(accuracy);
+  json["warnings"] = warnings;
   json["inputs"] = described["inputs"];
   json["outputs"] = described["outputs"];
   if (o.json != "-") {
@@ -143,6 +140,10 @@ void run(const Options& o) {
                      refused["reason"].get<std::string>());
       }
   }
+  if (!warnings.empty())
+    fmt::print(stderr, "headrace: {} warning{} in this build:\n", warnings.size(),
+               warnings.size() == 1 ? "" : "s");
+  for (const std::string& warning : warnings) fmt::print(stderr, "  {}\n", warning);
   write_json(o.json, json);
 }
 

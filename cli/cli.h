@@ -62,7 +62,7 @@ std::vector<NamedTensor> as_model_inputs(const Engine& engine, const std::vector
 ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments, std::int64_t batch);
 /// What says where an engine runs: --device, --threads, --recordings and the like, and the line about it.
 struct LoadFlags {
-  std::string device, memory_budget, trace;
+  std::string device, memory_budget, trace, expect;
   int threads = 0, recordings = 16;
   bool check_hazards = false, foreign_plans = false;
   void add_to(CLI::App& command);

@@ -267,6 +267,8 @@ void LoadFlags::add_to(CLI::App& command) {
                   "GPU: recordings (CUDA graphs) that a context keeps; 0: launch by launch")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
+  command.add_option("--expect", expect, "refuse a plan that was built in another precision")
+      ->check(CLI::IsMember({"fp32", "tf32", "fp16", "bf16"}));
   command.add_flag("--foreign-plan", foreign_plans, "run a plan that was tuned on another GPU model");
   command.add_flag("--check-hazards", check_hazards,
                    "report unordered conflicting accesses; exit code 12 if any");
@@ -280,7 +282,8 @@ LoadOptions LoadFlags::options() const {
           .check_hazards = check_hazards,
           .trace = !trace.empty(),
           .max_recordings = recordings,
-          .foreign_plans = foreign_plans};
+          .foreign_plans = foreign_plans,
+          .expect = try_precision(expect)};
 }
 
 std::string LoadFlags::where(const Engine& engine) const {

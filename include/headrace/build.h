@@ -70,6 +70,8 @@ struct BuildOptions {
   /// add most error for the least work; Error(unsupported) with the best that was reached when it cannot.
   double accuracy_budget = 0;
   AccuracyReport* accuracy = nullptr;  ///< filled when not null
+  /// Filled when not null: what the build warned of, each once, whether the log's level let it pass or not.
+  std::vector<std::string>* warnings = nullptr;
 };
 
 [[nodiscard]] PlanFile build(const std::string& onnx_path, const BuildOptions& options = {});

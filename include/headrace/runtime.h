@@ -55,8 +55,9 @@ struct LoadOptions {
   std::uint64_t memory_budget_bytes = UINT64_MAX;  ///< refuse plans (and shapes) that need more
   bool check_hazards = false;                      ///< watch every operand; reported by Engine::hazards()
   bool trace = false;                              ///< note when all work runs; Engine::save_trace()
-  int max_recordings = 16;     ///< GPU: recordings (CUDA graphs) of each context; 0: launch by launch
-  bool foreign_plans = false;  ///< take plans that were tuned on another GPU model, with a warning
+  int max_recordings = 16;            ///< GPU: recordings (CUDA graphs) of each context; 0: launch by launch
+  bool foreign_plans = false;         ///< take plans that were tuned on another GPU model, with a warning
+  std::optional<Precision> expect{};  ///< refuse plans that were built in another precision
 };
 
 /// What a trace shows: milliseconds from the first to the last piece of device work, in how many of them the
@@ -131,6 +132,7 @@ class Engine {
   std::string device() const;        ///< that it runs on: "cpu", "cuda:0"
   std::string device_model() const;  ///< "NVIDIA H200, sm_90"
   int threads() const;
+  Precision precision() const;  ///< that the plan was built in
   EngineStatistics statistics() const;
   /// Clock of the GPU's processors at this moment, MHz; nothing where it cannot be read.
   std::optional<double> clock_mhz() const;

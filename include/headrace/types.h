@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -107,6 +108,7 @@ enum class Precision : std::uint8_t {
   bf16,  ///< activations and weights in bf16
 };
 std::string_view to_string(Precision precision);
+std::optional<Precision> try_precision(std::string_view name);  ///< none: there is no such name
 
 /// A concrete shape: extents, outermost first. A scalar has rank 0 and one element.
 using Shape = std::vector<std::int64_t>;

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -61,6 +62,19 @@ void check_memory(const PlanFile& plan, const BuildOptions& options) {
   }
 }
 
+/// Into the options' list while it lives.
+class Warnings {
+ public:
+  explicit Warnings(const BuildOptions& options) {
+    if (!options.warnings) return;
+    options.warnings->clear();
+    kept_.emplace(*options.warnings);
+  }
+
+ private:
+  std::optional<KeptWarnings> kept_;
+};
+
 PlanFile compile_graph(Graph graph, const BuildOptions& options) {
   const compiler::Options wanted = to_options(options);
   compiler::check_device(api::registry(), wanted);
@@ -73,10 +87,12 @@ PlanFile compile_graph(Graph graph, const BuildOptions& options) {
 }  // namespace
 
 PlanFile build(const std::string& onnx_path, const BuildOptions& options) {
+  const Warnings warnings(options);
   return compile_graph(onnx::import_file(onnx_path, {.extra_outputs = options.extra_outputs}), options);
 }
 
 PlanFile build(std::span<const std::byte> onnx_bytes, const BuildOptions& options) {
+  const Warnings warnings(options);
   auto copy = std::make_shared<std::vector<std::byte>>(onnx_bytes.begin(), onnx_bytes.end());
   return compile_graph(onnx::import_bytes(*copy, copy, {}, {.extra_outputs = options.extra_outputs}),
                        options);

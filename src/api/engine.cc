@@ -60,6 +60,12 @@ TensorInfo to_info(const Plan& plan, const runtime::IoInfo& io) {
   return info;
 }
 
+Precision precision_of(const Plan& plan) {
+  const auto noted = plan.provenance.find("precision");
+  return noted == plan.provenance.end() ? Precision::fp32
+                                        : try_precision(noted->second).value_or(Precision::fp32);
+}
+
 std::optional<InputFormat> format_of(const Plan& plan, const runtime::IoInfo& input) {
   const auto noted = plan.provenance.find(kInputFormatKey + input.name);
   if (noted == plan.provenance.end()) return std::nullopt;
@@ -86,6 +92,12 @@ Engine Engine::load(const std::string& path, const LoadOptions& options) {
 }
 
 Engine Engine::load(const PlanFile& plan, const LoadOptions& options) {
+  if (const Precision built = precision_of(*plan.data()); options.expect.value_or(built) != built)
+    throw Error(
+        ErrorCode::invalid_plan,
+        fmt::format("the plan was built in {}, but {} is expected; is it the right file? `headrace build "
+                    "--precision {}` makes the other",
+                    to_string(built), to_string(*options.expect), to_string(*options.expect)));
   if (options.max_recordings < 0)
     throw Error(
         ErrorCode::invalid_argument,
@@ -155,6 +167,7 @@ EngineStatistics Engine::statistics() const {
   return result;
 }
 int Engine::threads() const { return state_->engine->threads(); }
+Precision Engine::precision() const { return precision_of(state_->engine->plan()); }
 std::vector<std::string> Engine::hazards() const { return state_->engine->hazards(); }
 const std::shared_ptr<const runtime::Engine>& Engine::data() const { return state_->engine; }
 

@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <utility>
@@ -21,6 +22,7 @@ Log& the_log() {
 }
 
 thread_local bool t_in_sink = false;
+thread_local KeptWarnings* t_kept = nullptr;
 
 void write_stderr(LogSeverity severity, std::string_view message) noexcept {
   const std::string_view name = to_string(severity);
@@ -55,6 +57,17 @@ LogSink set_log_sink(LogSink sink) {
 void set_log_level(LogSeverity lowest) noexcept { the_log().level.store(lowest, std::memory_order_relaxed); }
 
 LogSeverity log_level() noexcept { return the_log().level.load(std::memory_order_relaxed); }
+
+KeptWarnings::KeptWarnings(std::vector<std::string>& kept) noexcept
+    : kept_(kept), outer_(std::exchange(t_kept, this)) {}
+KeptWarnings::~KeptWarnings() { t_kept = outer_; }
+bool KeptWarnings::wanted(LogSeverity severity) noexcept {
+  return t_kept && severity >= LogSeverity::warning;
+}
+void KeptWarnings::add(const std::string& message) {
+  for (KeptWarnings* k = t_kept; k; k = k->outer_)
+    if (std::find(k->kept_.begin(), k->kept_.end(), message) == k->kept_.end()) k->kept_.push_back(message);
+}
 
 void write_log(LogSeverity severity, std::string_view message) noexcept {
   if (t_in_sink) return write_stderr(severity, message);

@@ -35,6 +35,12 @@ std::string_view to_string(Precision precision) {
   return "unknown";
 }
 
+std::optional<Precision> try_precision(std::string_view name) {
+  for (const Precision p : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16})
+    if (to_string(p) == name) return p;
+  return std::nullopt;
+}
+
 float to_float(Half h) {
   const std::uint32_t sign = static_cast<std::uint32_t>(h.bits & 0x8000u) << 16;
   const std::uint32_t magnitude = h.bits & 0x7fffu;

@@ -64,6 +64,29 @@ TEST(Placement, AWindowMayNotReachOutside) {
   EXPECT_THROW(static_cast<void>(place_tensors(p, {})), Error);
 }
 
+TEST(Placement, PlainNhwcIsChannelsLastNchw) {
+  Plan p;
+  p.tensors = {{.name = "image", .role = TensorRole::input, .shape = {2, 4, 5, 3}},
+               {.name = "x",
+                .shape = {2, 3, 4, 5},
+                .layout = Layout::channels_last,
+                .view = ViewKind::alias,
+                .parent = 0}};
+  const Placement placed = place_tensors(p, {});
+  EXPECT_EQ(placed.descs[1].strides, (std::vector<std::int64_t>{60, 1, 15, 3}));
+  EXPECT_TRUE(overlap(placed, 0, 1));
+  p.tensors[1].shape = {2, 3, 5, 4};  // as many elements, other pixels
+  EXPECT_THROW(place_tensors(p, {}), Error);
+  p.tensors[1].shape = {2, 3, 4, 5};
+  p.tensors[1].layout = Layout::plain;
+  EXPECT_NO_THROW(place_tensors(p, {})) << "a reshape";
+  std::swap(p.tensors[0].shape, p.tensors[1].shape);
+  p.tensors[0].layout = Layout::channels_last;
+  EXPECT_NO_THROW(place_tensors(p, {})) << "the other way round";
+  p.tensors[1].layout = Layout::channels_last;
+  EXPECT_THROW(place_tensors(p, {}), Error);
+}
+
 TEST(Placement, AnAliasOfATornTensorIsRefused) {
   Plan p = windows();
   p.tensors.push_back({.name = "flat", .shape = {6}, .view = ViewKind::alias, .parent = 1});

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <headrace/build.h>
+#include <headrace/log.h>
 
 #include "unit/onnx_writer.h"
 
@@ -94,6 +95,39 @@ TEST(T_FP16_ACC, ours) {
   const AccuracyReport held = build_it({.precision = Precision::fp16, .accuracy_budget = 5e-3}).report;
   EXPECT_LE(held.outputs.front().relative, 5e-3);
   EXPECT_THAT(failure({.precision = Precision::fp16, .accuracy_budget = 1e-12}), HasSubstr("cannot be held"));
+}
+
+/// D-69: a logger at `error` hides what a build warns of. Here a gap between profiles, and a weight that half
+/// precision does not hold.
+std::vector<std::string> warnings_of_a_hushed_build(std::vector<std::string>* told) {
+  std::vector<std::string> heard;
+  set_log_level(LogSeverity::error);
+  const LogSink before =
+      set_log_sink([&](LogSeverity, std::string_view message) { heard.emplace_back(message); });
+  onnx::test::Model m;
+  m.input("x", 1, {"N", "2"});
+  m.initializer(onnx::test::floats("w", {2, 2}, {1, 2, 3, 1e6f}));
+  m.node("MatMul", {"x", "w"}, {"y"}, {}, "", "product");
+  m.output("y");
+  const std::string bytes = m.bytes();
+  static_cast<void>(
+      build(std::as_bytes(std::span(bytes)), {.device = "reference",
+                                              .precision = Precision::fp16,
+                                              .profiles = {{{"*", {1}, {1}, {2}}}, {{"*", {5}, {6}, {7}}}},
+                                              .opt_level = 0,
+                                              .warnings = told}));
+  set_log_sink(before);
+  set_log_level(LogSeverity::warning);
+  return heard;
+}
+
+TEST(T_WARN, seedway) { EXPECT_TRUE(warnings_of_a_hushed_build(nullptr).empty()) << "nobody hears of it"; }
+
+TEST(T_WARN, ours) {
+  std::vector<std::string> warnings{"of an earlier build"};
+  EXPECT_TRUE(warnings_of_a_hushed_build(&warnings).empty());
+  EXPECT_THAT(warnings, testing::UnorderedElementsAre(HasSubstr("no profile allows 3 to 4"),
+                                                      HasSubstr("1 constants exceed the range of f16")));
 }
 
 TEST(Accuracy, WorstLayersAreNamed) {
