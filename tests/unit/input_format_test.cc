@@ -5,6 +5,8 @@
 #include <headrace/input_format.h>
 #include <headrace/runtime.h>
 
+#include "compiler/draft.h"
+#include "compiler/precision.h"
 #include "graph/text.h"
 #include "plan/run_util.h"
 
@@ -223,6 +225,33 @@ TEST(InputFormat, PlansComputeAsOnInputsConvertedByHand) {
     }
 }
 
+/// Sound and volumes: any number of axes from 3 on may have the channels last.
+TEST(InputFormat, ChannelsLastOfThreeAndFiveAxes) {
+  for (const auto& [shape, first, last] :
+       {std::tuple{"Nx2xL", Shape{1, 2, 6}, Shape{1, 6, 2}}, {"Nx2x2x1xL", {1, 2, 2, 1, 3}, {1, 2, 1, 3, 2}}})
+    for (const std::string device : {"reference", "cpu"}) {
+      SCOPED_TRACE(device + " " + shape);
+      Graph graph = parse_graph(std::string("%0 = input \"x\" f32[") + shape +
+                                "]\n%1 = Pointwise(neg(x0)) %0\noutput \"y\" %1\n");
+      compiler::Options options = how(device, {}, {});
+      options.input_formats = {{"x", parse_input_format("u8,nhwc,mean=0:1")}};
+      const Plan plan = compiler::compile(std::move(graph), machines(), options);
+      runtime::Context context(
+          runtime::Engine::create(std::make_shared<const Plan>(plan), machines(), {.threads = 1}));
+      test::Tensors raw;
+      HostTensor x(DType::u8, last);  // pixel p has p and 100 + p
+      for (std::int64_t i = 0; i < x.elements(); ++i) x.set_int(i, i / 2 + i % 2 * 100);
+      raw["x"] = std::move(x);
+      const HostTensor y = std::move(test::run_context(context, raw)[0]);
+      ASSERT_EQ(y.shape(), first);
+      const std::int64_t pixels = y.elements() / 2;
+      for (std::int64_t p = 0; p < pixels; ++p) {
+        EXPECT_EQ(y.at_double(p), -static_cast<double>(p));
+        EXPECT_EQ(y.at_double(pixels + p), -static_cast<double>(99 + p));
+      }
+    }
+}
+
 /// In 16 bits: the mean and deviation are not rounded, and f16 data are taken as they are.
 TEST(InputFormat, LowerPrecision) {
   for (const char* text : kImages) {
@@ -266,6 +295,35 @@ TEST(InputFormat, OnTheCpuTheConversionIsOneStep) {
         << "x and z";
   }
 }
+
+#ifdef HEADRACE_CUDA
+/// In fp16: bytes to halves in one step, and the convolution reads them as they lie. Needs no GPU.
+TEST(InputFormat, OnCudaTheConversionIsOneStep) {
+  const Backend backend = make_cuda_backend();
+  for (const char* text : kImages) {
+    SCOPED_TRACE(text);
+    Graph graph = parse_graph(R"g(%0 = input "x" f32[2x3x32x32]
+%1 = constant f32[16x3x3x3] random(1)
+%2 = Conv(strides=[2, 2], dilations=[1, 1], pads_begin=[1, 1], pads_end=[1, 1], post=[relu]) %0, %1
+output "y" %2
+)g");
+    compiler::apply_input_formats(graph, {{"x", parse_input_format(text)}});
+    graph = compiler::lower_precision(graph, Precision::fp16);
+    compiler::Draft draft;
+    draft.backend = &backend;
+    draft.plan.shapes = graph.shapes();
+    draft.plan.profiles = compiler::make_profiles(graph, {});
+    draft.probes = {{}};
+    compiler::absorb(draft, graph);
+    compiler::select(draft, graph);
+    compiler::make_views(draft);
+    std::vector<std::string> tactics;
+    for (const compiler::DraftStep& step : draft.steps) tactics.emplace_back(step.tactic->id());
+    EXPECT_THAT(tactics, testing::ElementsAre("cuda.pointwise", "cuda.stem", testing::_))
+        << "and the output's cast";
+  }
+}
+#endif
 
 TEST(InputFormat, PlansKeepTheFormatAndAreDeterministic) {
   const InputFormat image = parse_input_format(kImages[1]), row = parse_input_format("u8,mean=1");
