@@ -51,6 +51,10 @@ TEST(Defects, NoneIsDropped) {
 TEST(Defects, EveryTestThatIsNamedExists) {
   for (const Line& line : lines()) {
     if (line.waits()) continue;
+    if (line.rest.ends_with("_test.py")) {  // cmake/tests.cmake runs it
+      EXPECT_NE(read(line.rest).find(line.test), std::string::npos) << line.defect << " " << line.rest;
+      continue;
+    }
     const std::size_t colon = line.rest.find(':');
     ASSERT_NE(colon, std::string::npos) << line.defect;
     const std::string text = read(line.rest.substr(0, colon));
