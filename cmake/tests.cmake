@@ -113,6 +113,27 @@ if(TARGET headrace AND NOT HEADRACE_SANITIZE)
   endif()
 endif()
 
+# The examples check what they compute: each once, with small settings, on the network that it is about.
+if(TARGET headrace AND NOT HEADRACE_SANITIZE)
+  file(GLOB examples CONFIGURE_DEPENDS examples/*.cc)
+  foreach(source ${examples})
+    get_filename_component(name "${source}" NAME_WE)
+    add_executable(example_${name} "${source}")
+    target_link_libraries(example_${name} PRIVATE headrace_build headrace_flags)
+  endforeach()
+  function(headrace_run_example name model count)
+    add_test(NAME examples/${name} COMMAND example_${name} .deps/models/${model}.onnx ${count} quick
+      WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+    set_tests_properties(examples/${name} PROPERTIES LABELS slow-examples TIMEOUT 300 RUN_SERIAL ON
+      ENVIRONMENT_MODIFICATION "${no_gpu}")
+  endfunction()
+  headrace_run_example(camera resnet18 60)
+  headrace_run_example(throughput resnet18 6)
+  headrace_run_example(timing pointpillars_rpn 3)
+  headrace_run_example(mobilenet9 mobilenet9 6)
+  headrace_run_example(yolox yolox_m 2)
+endif()
+
 if(NOT HEADRACE_SANITIZE)
   file(GLOB compile_fail_files CONFIGURE_DEPENDS tests/compile_fail/*.cc)
   foreach(file ${compile_fail_files})
