@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 
 COLOURS = {"upload": "#4c8dd6", "compute": "#5fa55a", "download": "#e08e45", "copy": "#9b7fc4", "host": "#b8b8b8"}
-WIDTH, LEFT, ROW, TOP = 1200, 170, 34, 40
+WIDTH, LEFT, ROW, TOP = 1200, 180, 34, 40
 
 
 def main() -> None:
@@ -63,7 +63,8 @@ def main() -> None:
             out.append(f'<text x="{x0 + 1:.1f}" y="{y + 17}" fill="white">{number}</text>')
     for i in range(6):
         ms = begin + (end - begin) * i / 5
-        out.append(f'<text x="{x(ms) - 12:.1f}" y="{height - 12}">{ms - begin:.2f} ms</text>')
+        out.append(f'<text x="{x(ms):.1f}" y="{height - 12}" text-anchor="{"start" if i == 0 else "end" if i == 5 else "middle"}">'
+                   f'{ms - begin:.2f} ms</text>')  # fmt: skip
     out.append("</svg>")
     args.output.write_text("\n".join(out) + "\n")
     print(f"{args.output}: {len(shown)} of {len(spans)} spans, {end - begin:.2f} ms")

@@ -5,7 +5,7 @@
 A listing is a fenced block marked sh, python, cpp or cmake. Those of one document run in a folder of their own, in order,
 after what the HTML comment just before a listing asks for:
 
-    <!-- with: CODE -->         lines that the listing takes for granted: declarations (cpp), commands (sh), targets (cmake)
+    <!-- with: CODE -->         lines before it that the listing takes for granted: variables (cpp), commands, targets (cmake)
     <!-- not run: REASON -->    it is left out, and the reason is printed
 
 The folder is as a reader has it: `build/release` and `.deps`, `examples`, `tools`, and the generated networks (`resnet18.onnx`
@@ -68,18 +68,17 @@ def cpp_source(listings: list[Listing]) -> str:
     """One file with a function for each listing; `main` runs those of the document that it is given."""
     includes, functions, calls = {"#include <cstdio>", "#include <exception>", "#include <string_view>"}, [], []
     for i, listing in enumerate(listings):
-        body = {"given": [], "code": []}
-        for part, text in (("given", listing.given), ("code", listing.code)):
-            for number, line in enumerate(text.splitlines(), listing.line + 1):
+        body = []
+        for first, text in ((0, listing.given), (listing.line + 1, listing.code)):
+            if first:
+                body.append(f'#line {first} "{ROOT / listing.document}"')
+            for line in text.splitlines():
                 if line.startswith("#include"):
                     includes.add(line)
-                else:
-                    at = f'#line {number} "{ROOT / listing.document}"\n' if part == "code" and not body["code"] else ""
-                    body[part].append(at + line)
-        functions.append(f"namespace listing_{i} {{\n" + "\n".join(body["given"]) + "\nvoid run() {\n" + "\n".join(body["code"])
-                         + "\n}\n}\n")  # fmt: skip
+                body.append("" if line.startswith("#include") else line)
+        functions.append(f"static void listing_{i}() {{\n" + "\n".join(body) + "\n}\n")
         calls.append(f'if (document == "{listing.document}") {{ std::printf("@@ {listing.place}\\n"); std::fflush(stdout); '
-                     f"listing_{i}::run(); }}")  # fmt: skip
+                     f"listing_{i}(); }}")  # fmt: skip
     return "\n".join([*sorted(includes), *functions, "int main(int, char** argv) try {",
                       "const std::string_view document = argv[1];", *calls, "return 0;",
                       '} catch (const std::exception& e) { std::printf("%s\\n", e.what()); return 1; }', ""])  # fmt: skip

@@ -15,13 +15,13 @@ inline const PlanFile& sim_plan() {
 
 struct SimEngine {
   explicit SimEngine(sim::Options options = {.spec = sim::Spec::instant()}, bool check_hazards = false,
-                     const std::shared_ptr<const Plan>& plan = sim_plan().data()) {
+                     const std::shared_ptr<const Plan>& plan = sim_plan().data(), bool trace = false) {
     static const std::string host = make_reference_backend().make_device("reference")->model();
     options.model = host;  // that of the plan
     device = sim::make_device(options);
     registry.add(sim::on_device(make_reference_backend(), device));
-    engine =
-        Engine::from(runtime::Engine::create(plan, registry, {.threads = 1, .check_hazards = check_hazards}));
+    engine = Engine::from(runtime::Engine::create(
+        plan, registry, {.threads = 1, .check_hazards = check_hazards, .trace = trace}));
   }
   std::shared_ptr<sim::SimDevice> device;
   Registry registry;
