@@ -130,33 +130,40 @@ std::vector<Quad> boxes_of_map(std::span<const float> map, int map_width, int ma
   return boxes;
 }
 
-Detector::Detector(const Engine& engine) : context_(engine), input_(engine.inputs().at(0).name) {}
+// Two inputs: one picture is made ready while the one before it is computed.
+Detector::Detector(const Engine& engine)
+    : input_(engine.inputs().at(0).name),
+      session_(engine, {.slots = 2, .contexts = 1, .threads = engine.threads()}) {}
 
-std::vector<Quad> Detector::find(const Image& image, const Probe& probe) {
+ShapeMap Detector::shapes(const Image& image) const {
   const int shortest = std::min(image.width, image.height), longest = std::max(image.width, image.height);
   const double roomy = std::sqrt(kEnlargedPixels / (static_cast<double>(image.width) * image.height));
   double ratio = std::max(1.0, std::min(static_cast<double>(kNetworkShortest) / shortest, roomy));
   ratio = std::min(ratio, static_cast<double>(kNetworkLongest) / longest);
   const int width = multiple_of_32(static_cast<int>(image.width * ratio));
   const int height = multiple_of_32(static_cast<int>(image.height * ratio));
-  const std::size_t pixels = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
-  const Shape shape = {1, 3, height, width};
-  planes_.resize(pixels * 3);
-  to_planes(resize(image, width, height), planes_.data(), width);
-  const ShapeMap results = context_.prepare({{input_, shape}});
-  map_.resize(pixels);
-  const Shape map_shape = {1, 1, height, width};
-  if (results.size() != 1 || results.begin()->second != map_shape)
+  return {{input_, {1, 3, height, width}}};
+}
+
+void Detector::fill(const Image& image, InputLease& input, const Probe& probe) const {
+  const TensorView planes = input[input_];
+  const int height = static_cast<int>(planes.shape()[2]), width = static_cast<int>(planes.shape()[3]);
+  to_planes(resize(image, width, height), planes.as<float>().data(), width);
+  if (!probe) return;
+  probe("det.picture", ConstTensorView(std::span(image.bgr), {image.height, image.width, 3}));
+  probe("det.input", planes);
+}
+
+std::vector<Quad> Detector::boxes(const Image& image, const OutputLease& output, const Probe& probe) const {
+  const ConstTensorView map = output[std::size_t{0}];
+  const Shape& shape = map.shape();
+  if (shape.size() != 4 || shape[0] != 1 || shape[1] != 1)
     throw Error(ErrorCode::invalid_model,
                 "the detection network does not give one map of the picture's size");
-  const NamedView input{input_, ConstTensorView(std::span<const float>(planes_), shape)};
-  const TensorView output(DType::f32, map_shape, reinterpret_cast<std::byte*>(map_.data()));
-  context_.infer(std::span(&input, 1), std::span(&output, 1));
-  std::vector<Quad> boxes = boxes_of_map(map_, width, height, image.width, image.height);
+  std::vector<Quad> boxes = boxes_of_map(map.as<float>(), static_cast<int>(shape[3]),
+                                         static_cast<int>(shape[2]), image.width, image.height);
   if (probe) {
-    probe("det.picture", ConstTensorView(std::span(image.bgr), {image.height, image.width, 3}));
-    probe("det.input", input.view);
-    probe("det.output", output);
+    probe("det.output", map);
     std::vector<float> corners;
     for (const Quad& box : boxes)
       for (Point p : box) corners.insert(corners.end(), {p.x, p.y});

@@ -1,10 +1,13 @@
 // Finds where text stands in a picture: the detection network and what follows it.
 //
 //   ocr::Detector detector(engine);
-//   std::vector<ocr::Quad> boxes = detector.find(picture);     // in reading order, clockwise from the top
-//   left
+//   hr::InputLease in = detector.session().acquire(detector.shapes(picture));
+//   detector.fill(picture, in);
+//   hr::OutputLease out = detector.session().submit(std::move(in)).get();
+//   std::vector<ocr::Quad> boxes = detector.boxes(picture, out);   // in reading order, clockwise from the
+//   top left
 //
-// Contract: the picture must be `fit` first; one thread at a time.
+// Contract: the picture must be `fit` first. All members may be called by several threads at once.
 #pragma once
 
 #include <functional>
@@ -12,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include <headrace/runtime.h>
+#include <headrace/session.h>
 
 #include "ocr/geometry.h"
 #include "ocr/image.h"
@@ -39,13 +42,17 @@ std::vector<Quad> boxes_of_map(std::span<const float> map, int map_width, int ma
 class Detector {
  public:
   explicit Detector(const Engine& engine);
-  /// Shows `det.picture` (u8, height x width x 3), `det.input`, `det.output` and `det.boxes` (n x 4 x 2).
-  std::vector<Quad> find(const Image& image, const Probe& probe = {});
+  Session& session() { return session_; }
+  /// Of the network's input for a picture.
+  ShapeMap shapes(const Image& image) const;
+  /// Shows `det.picture` (u8, height x width x 3) and `det.input`.
+  void fill(const Image& image, InputLease& input, const Probe& probe = {}) const;
+  /// Shows `det.output` and `det.boxes` (n x 4 x 2).
+  std::vector<Quad> boxes(const Image& image, const OutputLease& output, const Probe& probe = {}) const;
 
  private:
-  Context context_;
   std::string input_;
-  std::vector<float> planes_, map_;
+  Session session_;
 };
 
 }  // namespace headrace::ocr

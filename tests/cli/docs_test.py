@@ -103,6 +103,8 @@ def main() -> int:
         check.same("verify", blocks["verify"][0], check.json_keys("verify", "m.onnx"))
         check.same("env", blocks["env"][0], check.json_keys("env"))
         check.same("demo", blocks["demo"][0], check.json_keys("demo", "--repeat", "2"))
+        pictures = [str(ROOT / "examples/ocr/data" / name) for name in ("banner.jpg", "labels.jpg")]
+        check.same("demo, several", blocks["demo"][1], check.json_keys("demo", *pictures))
         for command in ("build", "run", "bench", "bench copy", "bench ladder", "verify", "demo"):
             table = flags_of(" ".join(re.findall(r"^\| `(-.*?) \|", parts[command], flags=re.M)))
             check.same(f"flags of {command}", table, flags_of(check.call(*command.split(), "--help").split("Options:")[1].split(

@@ -3,7 +3,7 @@
     python ocr_test.py --cli build/release/headrace [--data examples/ocr/data] [--models DIR]
 
 Fails when fewer than 98 % of the characters are read over all pictures (spaces do not count, case does), when a line has
-no box near its place, when there are boxes without text, or when a second run does not give the same.
+no box near its place, when there are boxes without text, or when all pictures in one call, which overlap, do not give the same.
 """
 
 from __future__ import annotations
@@ -47,17 +47,19 @@ def near(box: list, truth: list) -> bool:
     return all(max(abs(p[0] - q[0]), abs(p[1] - q[1])) <= height for p, q in zip(box, truth))
 
 
-def demo(cli: str, picture: pathlib.Path, models: str | None, folder: str) -> dict:
+def demo(cli: str, pictures: list[pathlib.Path], models: str | None, folder: str) -> dict:
     out = pathlib.Path(folder) / "result.json"
     drawn = pathlib.Path(folder) / "drawn.png"
-    command = [cli, "demo", str(picture), "--json", str(out), "--output", str(drawn)]
+    command = [cli, "demo", *map(str, pictures), "--json", str(out), "--output", str(drawn)]
     if models:
         command += ["--models", models]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     if done.returncode != 0:
         sys.exit(f"FAILED: {' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    if drawn.read_bytes()[:8] != b"\x89PNG\r\n\x1a\n":
-        sys.exit(f"FAILED: {drawn} is no PNG file")
+    for i in range(len(pictures)):
+        png = drawn if len(pictures) == 1 else drawn.with_name(f"drawn-{i + 1}.png")
+        if png.read_bytes()[:8] != b"\x89PNG\r\n\x1a\n":
+            sys.exit(f"FAILED: {png} is no PNG file")
     return json.loads(out.read_text(encoding="utf-8"))
 
 
@@ -75,12 +77,14 @@ def main() -> None:
     wrong = total = 0
     problems = []
     with tempfile.TemporaryDirectory() as folder:
-        for picture in pictures:
-            result = demo(arguments.cli, picture, arguments.models, folder)
-            lines = list(result["lines"])
-            again = demo(arguments.cli, picture, arguments.models, folder)["lines"]
-            if [(l["text"], l["box"]) for l in again] != [(l["text"], l["box"]) for l in lines]:
-                problems.append(f"{picture.name}: a second run gives other lines")
+        together = demo(arguments.cli, pictures * 2, arguments.models, folder)["pictures"]
+        if [p["image"] for p in together] != [str(p) for p in pictures * 2]:
+            problems.append("all pictures together do not come in their order")
+        for i, picture in enumerate(pictures):
+            lines = list(demo(arguments.cli, [picture], arguments.models, folder)["lines"])
+            for again in (together[i]["lines"], together[i + len(pictures)]["lines"]):
+                if [(l["text"], l["box"]) for l in again] != [(l["text"], l["box"]) for l in lines]:
+                    problems.append(f"{picture.name}: other lines when other pictures are read at the same time")
             for truth, text in read_truth(picture.with_suffix(".txt")):
                 expected = text.replace(" ", "")
                 total += len(expected)
