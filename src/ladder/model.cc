@@ -31,8 +31,13 @@ Graph small_network() {
   return graph;
 }
 
-/// (byte - 128) / 64 for every float input, whatever its shape.
-std::map<std::string, InputFormat> bytes_of(const Graph& graph) {
+}  // namespace
+
+Graph load_network(const std::string& onnx) {
+  return onnx.empty() ? small_network() : onnx::import_file(onnx, {});
+}
+
+std::map<std::string, InputFormat> narrow_formats(const Graph& graph) {
   std::map<std::string, InputFormat> formats;
   for (const ValueId id : graph.inputs())
     if (const Value& input = graph.value(id); input.type.dtype == DType::f32)
@@ -40,14 +45,12 @@ std::map<std::string, InputFormat> bytes_of(const Graph& graph) {
   return formats;
 }
 
-}  // namespace
-
 std::shared_ptr<const Plan> make_plan(const LadderOptions& options, const std::string& device,
                                       Variant variant, const Registry& registry) {
-  Graph graph = options.onnx.empty() ? small_network() : onnx::import_file(options.onnx, {});
+  Graph graph = load_network(options.onnx);
   const bool half = variant != Variant::fp32 && has_half(device);
   compiler::Options how{.device = device, .precision = half ? Precision::fp16 : Precision::fp32};
-  if (variant == Variant::narrow) how.input_formats = bytes_of(graph);
+  if (variant == Variant::narrow) how.input_formats = narrow_formats(graph);
   bool dynamic = false;
   for (const ValueId input : graph.inputs()) {
     const Dims& shape = graph.value(input).type.shape;

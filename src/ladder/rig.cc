@@ -34,9 +34,20 @@ void rank(const float* values, std::size_t count, std::size_t width, Result& res
   }
 }
 
-/// Seeded numbers that a byte holds exactly, so that every rung computes on the same: (byte - 128) / 64 is
-/// nearly normal. Integers from 0 to 9.
-void fill(std::byte* data, std::size_t count, DType dtype, bool narrow, std::uint64_t seed) {
+ShapeMap full_shapes(const runtime::Engine& engine, std::int64_t rows) {
+  ShapeMap shapes;
+  for (std::size_t i = 0; i < engine.inputs().size(); ++i) {
+    const runtime::IoInfo& info = engine.inputs()[i];
+    Shape shape = engine.plan().profiles.front()[i].opt;
+    if (!info.shape.empty() && !info.shape[0].is_constant()) shape[0] = rows;
+    shapes[info.name] = shape;
+  }
+  return shapes;
+}
+
+}  // namespace
+
+void fill_values(std::byte* data, std::size_t count, DType dtype, bool narrow, std::uint64_t seed) {
   std::mt19937_64 random(seed);
   std::normal_distribution<float> normal(128, 40);
   for (std::size_t i = 0; i < count; ++i) {
@@ -61,48 +72,6 @@ void fill(std::byte* data, std::size_t count, DType dtype, bool narrow, std::uin
   }
 }
 
-ShapeMap full_shapes(const runtime::Engine& engine, std::int64_t rows) {
-  ShapeMap shapes;
-  for (std::size_t i = 0; i < engine.inputs().size(); ++i) {
-    const runtime::IoInfo& info = engine.inputs()[i];
-    Shape shape = engine.plan().profiles.front()[i].opt;
-    if (!info.shape.empty() && !info.shape[0].is_constant()) shape[0] = rows;
-    shapes[info.name] = shape;
-  }
-  return shapes;
-}
-
-/// Times of launches on the simulated machine: steps that read inputs take `consumed` together, the others
-/// the rest of `compute`. A thread submits the launches of an inference one after the other, so its count
-/// says which step comes next.
-sim::LaunchMs launch_times(const Plan& plan, double compute, double consumed, std::shared_ptr<double> scale) {
-  struct Counts {
-    sched::Mutex mutex{"ladder.launches"};
-    std::map<std::uint64_t, std::size_t> by_thread;
-  };
-  std::vector<bool> reads;
-  std::size_t readers = 0;
-  for (const PlanStep& step : plan.steps) {
-    reads.push_back(std::any_of(step.inputs.begin(), step.inputs.end(), [&](std::int32_t t) {
-      return std::find(plan.inputs.begin(), plan.inputs.end(), t) != plan.inputs.end();
-    }));
-    readers += reads.back();
-  }
-  const std::size_t others = reads.size() - readers;
-  if (readers == 0) consumed = 0;
-  if (others == 0) consumed = compute;
-  consumed = std::min(consumed, compute);
-  const double reading = readers ? consumed / static_cast<double>(readers) : 0;
-  const double working = others ? (compute - consumed) / static_cast<double>(others) : 0;
-  return [=, counts = std::make_shared<Counts>()](const Kernel&, std::span<const Operand>) {
-    sched::LockGuard lock(counts->mutex);
-    const std::size_t step = counts->by_thread[sched::this_thread_id()]++ % reads.size();
-    return *scale * (reads[step] ? reading : working);
-  };
-}
-
-}  // namespace
-
 std::size_t Io::size_bytes() const {
   std::size_t total = 0;
   for (const std::size_t size : sizes) total += size;
@@ -123,19 +92,16 @@ Rig::Rig(const Machine& m, Variant variant, MemoryKind kind, bool check_hazards)
   steps = plan->steps.size();
   const LadderOptions& o = m.options;
   const runtime::EngineOptions how{.threads = o.threads, .check_hazards = check_hazards};
-  if (m.spec) {
-    const double compute = variant == Variant::fp32 ? m.spec->compute_fp32_ms : m.spec->compute_fp16_ms;
-    sim = sim::make_device({.spec = *m.spec,
-                            .model = plan->device_model,
-                            .upload_bytes = m.upload_bytes,
-                            .download_bytes = m.download_bytes,
-                            .launch_ms = launch_times(*plan, compute, m.spec->consumed_ms, scale_)});
-    registry_ = std::make_unique<Registry>();
-    registry_->add(sim::on_device(make_reference_backend(), sim));
-    engine = runtime::Engine::create(plan, *registry_, how);
-  } else {
-    engine = runtime::Engine::create(plan, *m.registry, how);
-  }
+  std::optional<SimSpeeds> speeds;
+  if (m.spec)
+    speeds = {.spec = *m.spec,
+              .compute_ms = variant == Variant::fp32 ? m.spec->compute_fp32_ms : m.spec->compute_fp16_ms,
+              .upload_bytes = m.upload_bytes,
+              .download_bytes = m.download_bytes};
+  Placed placed = place(plan, *m.registry, how, speeds);
+  sim = placed.sim;
+  registry_ = std::move(placed.registry);
+  engine = std::move(placed.engine);
   runtime::Context context = make_context();
   const runtime::Prepared& prepared = context.prepare(shapes(o.batch));
   for (const TensorDesc& desc : prepared.inputs) inputs_.push_back(desc);
@@ -143,8 +109,9 @@ Rig::Rig(const Machine& m, Variant variant, MemoryKind kind, bool check_hazards)
   for (int k = 0; k < o.batches; ++k) {
     batches_.push_back(make_inputs(kind));
     for (std::size_t i = 0; i < inputs_.size(); ++i)
-      fill(batches_.back().buffers[i]->host_data(), static_cast<std::size_t>(element_count(inputs_[i].shape)),
-           inputs_[i].dtype, variant == Variant::narrow, o.seed + static_cast<std::uint64_t>(k) * 1000 + i);
+      fill_values(batches_.back().buffers[i]->host_data(),
+                  static_cast<std::size_t>(element_count(inputs_[i].shape)), inputs_[i].dtype,
+                  variant == Variant::narrow, o.seed + static_cast<std::uint64_t>(k) * 1000 + i);
   }
 }
 

@@ -9,10 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "backends/sim/device.h"
 #include "base/sched.h"
 #include "ladder/model.h"
-#include "runtime/engine.h"
+#include "ladder/place.h"
 
 namespace headrace::ladder {
 
@@ -30,6 +29,10 @@ struct Machine {
   std::map<Variant, std::shared_ptr<const Plan>> plans;
   std::size_t upload_bytes = 0, download_bytes = 0;  ///< of a batch, as the model has it
 };
+
+/// Seeded numbers that a byte holds exactly, so that all variants compute on the same: (byte - 128) / 64 is
+/// nearly normal; `narrow`: the byte itself. Integers from 0 to 9.
+void fill_values(std::byte* data, std::size_t count, DType dtype, bool narrow, std::uint64_t seed);
 
 /// Fills in the bytes of a batch.
 void measure_io(Machine& machine);
@@ -107,8 +110,6 @@ class Rig {
   ShapeMap shapes(std::int64_t rows) const;
   /// For tests of the ladder itself: a batch is not what it is taken for.
   void swap_batches() { std::swap(batches_.front(), batches_.back()); }
-  /// On the simulated machine: launches of batches submitted from now on take that share of a full one's.
-  void set_scale(double scale) { *scale_ = scale; }
 
   const Machine& machine;
   std::shared_ptr<sim::SimDevice> sim;  ///< null on real machines
@@ -119,7 +120,6 @@ class Rig {
   Io make(bool input, MemoryKind kind) const;
   std::vector<std::size_t> sizes(bool input) const;
 
-  std::shared_ptr<double> scale_ = std::make_shared<double>(1);
   std::unique_ptr<Registry> registry_;        ///< on the simulated machine
   std::vector<TensorDesc> inputs_, outputs_;  ///< of the full batch
   std::vector<Io> batches_;

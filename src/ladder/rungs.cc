@@ -271,9 +271,7 @@ void two_profiles(Rig& rig, int batches, Delivery& delivery) {
   context.prepare(rig.shapes(rows));
   Ring ring(rig);
   const std::uint64_t before = rig.device().memory().allocations;
-  rig.set_scale(static_cast<double>(rows) / static_cast<double>(rig.rows()));
   ring.run(context, 0, small, rows, delivery);
-  rig.set_scale(1);
   context.prepare(rig.shapes(rig.rows()));
   ring.run(context, small, batches, rig.rows(), delivery);
   delivery.allocations_outside = rig.device().memory().allocations - before;
