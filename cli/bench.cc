@@ -298,6 +298,9 @@ void add_bench(CLI::App& app, int& exit) {
   sub->require_subcommand(0, 1);
   add_bench_copy(*sub, exit);
   add_bench_ladder(*sub, exit);
+  add_bench_timing(*sub, exit);
+  add_bench_camera(*sub, exit);
+  add_bench_serve(*sub, exit);
   sub->callback([o, sub, plan, &exit] {
     if (!sub->get_subcommands().empty()) return;  // it has done its work
     if (plan->count() == 0) throw CLI::RequiredError("plan");

@@ -7,11 +7,23 @@
 
 namespace headrace::cli {
 
-/// 0 of no values.
-double percentile(std::vector<double> values, double q);
 Json latency_json(const std::vector<double>& ms);
 /// n, min, median, p90
 Json times_json(const std::vector<double>& us);
+
+/// Flags that say what a workload runs on.
+struct TargetFlags {
+  WorkloadTarget target;
+  std::vector<std::string> shapes;
+  void add_to(CLI::App& command);
+  WorkloadTarget resolve() const;
+};
+/// {"run", "started", "device", ...}
+Json run_json(const WorkloadRun& run);
+/// {"n", "min_us", "median_us", ...}
+Json summary_json(const std::vector<std::chrono::nanoseconds>& samples);
+/// Its summary, raw samples and the run that they are of; or {"name", "why_not"}.
+Json series_json(const Series& series);
 
 /// Bytes by purpose, and on GPUs the pools and recordings.
 Json memory_json(const EngineStatistics& statistics);

@@ -47,15 +47,6 @@ void print_pool(const char* name, const PoolFigure& pool) {
 
 }  // namespace
 
-double percentile(std::vector<double> values, double q) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const double at = q * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<std::size_t>(at);
-  const std::size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
-}
-
 Json times_json(const std::vector<double>& us) {
   return {{"n", us.size()},
           {"min", percentile(us, 0)},
@@ -120,7 +111,8 @@ Json LayerReport::json() const {
                     {"us", t.us},
                     {"bytes", t.bytes},
                     {"flops", t.flops},
-                    {"roofline_share", least > 0 ? Json(least / t.us) : Json()}});
+                    {"roofline_share", least > 0 ? Json(least / t.us) : Json()},
+                    {"impossible", roofline.impossible(t.us, t.bytes, t.flops, t.dtype)}});
   }
   Json arithmetic = Json::array();
   for (const Roofline::Arithmetic& a : roofline.arithmetic)
@@ -148,6 +140,10 @@ void LayerReport::print() const {
                t.nodes.empty() ? t.name : joined(t.nodes), t.inputs.empty() ? "" : t.inputs.front(),
                joined(t.outputs));
   }
+  for (const LayerTime& t : layers)
+    if (roofline.impossible(t.us, t.bytes, t.flops, t.dtype))
+      fmt::print("IMPOSSIBLE  {} in {:.1f} us: faster than this machine is; that time is not its own\n",
+                 t.name, t.us);
   fmt::print("{:10.1f}  sum of the layers, one by one; a whole inference takes {:.1f} us, {:.2f} of it\n",
              sum_us, whole_us, whole_us / sum_us);
   fmt::print(

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include <headrace/headrace.h>
+#include <headrace/workload.h>
 
 namespace headrace::cli {
 
@@ -31,7 +32,7 @@ enum Exit : int {
   kMismatch = 11,  ///< verify, bench: outputs differ
   kHazard = 12,    ///< --check-hazards found something
   kCancelled = 13,
-  kGate = 14,  ///< bench ladder: a gate fails
+  kGate = 14,  ///< bench ladder, bench timing: a gate fails
 };
 int exit_code(ErrorCode code);
 
@@ -58,6 +59,8 @@ Tensor random_tensor(const TensorInfo& info, const Shape& shape, std::uint64_t s
 /// What the model itself takes, f32 and channels first, of inputs that are as the engine's formats say; for
 /// peers, by plain loops.
 std::vector<NamedTensor> as_model_inputs(const Engine& engine, const std::vector<NamedTensor>& inputs);
+/// NAME=1x3x224x224, each.
+ShapeMap parse_shapes(const std::vector<std::string>& assignments);
 /// Shapes for every input: given ones, else `batch` for dynamic axis 0, else opt of the profile.
 ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments, std::int64_t batch);
 /// What says where an engine runs: --device, --threads, --recordings and the like, and the line about it.
@@ -79,6 +82,9 @@ void add_run(CLI::App& app, int& exit);
 void add_bench(CLI::App& app, int& exit);
 void add_bench_copy(CLI::App& bench, int& exit);    ///< headrace bench copy
 void add_bench_ladder(CLI::App& bench, int& exit);  ///< headrace bench ladder
+void add_bench_timing(CLI::App& bench, int& exit);  ///< headrace bench timing
+void add_bench_camera(CLI::App& bench, int& exit);  ///< headrace bench camera
+void add_bench_serve(CLI::App& bench, int& exit);   ///< headrace bench serve
 void add_inspect(CLI::App& app, int& exit);
 void add_verify(CLI::App& app, int& exit);
 void add_env(CLI::App& app, int& exit);

@@ -229,33 +229,18 @@ Tensor random_tensor(const TensorInfo& info, const Shape& shape, std::uint64_t s
   return tensor;
 }
 
-ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments,
-                       std::int64_t batch) {
+ShapeMap parse_shapes(const std::vector<std::string>& assignments) {
   ShapeMap shapes;
-  bool batched = false;
-  for (const TensorInfo& info : engine.inputs()) {
-    Shape shape = info.opt.size() == info.shape.size() ? info.opt : info.shape;
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-      if (info.shape[i] >= 0) shape[i] = info.shape[i];
-      if (i == 0 && batch > 0 && info.shape[i] < 0) {
-        shape[i] = batch;
-        batched = true;
-      }
-    }
-    shapes[info.name] = shape;
-  }
-  if (batch > 0 && !batched)
-    throw Error(ErrorCode::invalid_argument,
-                "--batch does not apply: no input of this model has a dynamic first axis");
   for (const std::string& text : assignments) {
-    auto [name, value] = split_assignment(text, "--shapes");
-    const auto it = shapes.find(name);
-    if (it == shapes.end())
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("the plan has no input '{}'; `headrace inspect` lists them", name));
-    it->second = parse_shape(value);
+    const auto [name, value] = split_assignment(text, "--shapes");
+    shapes[name] = parse_shape(value);
   }
   return shapes;
+}
+
+ShapeMap choose_shapes(const Engine& engine, const std::vector<std::string>& assignments,
+                       std::int64_t batch) {
+  return headrace::choose_shapes(engine, parse_shapes(assignments), batch);
 }
 
 void LoadFlags::add_to(CLI::App& command) {

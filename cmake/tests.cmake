@@ -51,7 +51,7 @@ function(headrace_add_tests folder speed)
   endif()
 endfunction()
 
-foreach(folder unit passes ops onnx device models plan pipeline seedway ladder cli)
+foreach(folder unit passes ops onnx device models plan pipeline seedway ladder workload cli)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS tests/${folder}/*.cc)
   set(speed fast)
   if(folder MATCHES "^(models|cli|onnx)$")

@@ -33,11 +33,12 @@ LAYERS = {
     "pipeline": {"runtime"},
     "api": {"runtime", "pipeline", "backends", "compiler"},
     "ladder": {"api"},
+    "workload": {"ladder"},
 }
 # public headers beyond LOWEST that a layer implements
-PUBLIC = {"api": None, "ladder": None, "runtime": {"headrace/tensor.h", "headrace/runtime.h"},
+PUBLIC = {"api": None, "ladder": None, "workload": None, "runtime": {"headrace/tensor.h", "headrace/runtime.h"},
           "pipeline": {"headrace/tensor.h", "headrace/runtime.h", "headrace/session.h",
-                       "headrace/pipeline.h"}}
+                       "headrace/pipeline.h", "headrace/latency.h"}}
 
 # vendor header pattern -> folders of src that may include it
 VENDORS = [

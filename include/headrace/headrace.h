@@ -4,6 +4,7 @@
 #include <headrace/build.h>
 #include <headrace/error.h>
 #include <headrace/input_format.h>
+#include <headrace/latency.h>
 #include <headrace/measure.h>
 #include <headrace/pipeline.h>
 #include <headrace/runtime.h>

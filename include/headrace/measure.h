@@ -42,6 +42,10 @@ struct Roofline {
   std::vector<Arithmetic> arithmetic;  ///< for f32 and f16, where the device has a matrix product for it
   /// The shortest time that the machine allows for so many bytes and operations; 0 when it is not known.
   double least_us(double bytes, double flops, DType dtype) const;
+  /// Whether no kernel can have taken only so long, and the time is one of something else: more than 1.2
+  /// times the arithmetic that was reached, or 20 times the bytes (caches are faster than memory, but not so
+  /// much).
+  bool impossible(double us, double bytes, double flops, DType dtype) const;
 };
 Roofline measure_roofline(const Engine& engine);
 

@@ -162,7 +162,9 @@ class Checker {
       for (std::size_t o = 0; o < got.size(); ++o) {
         if (!is_float(got[o].tensor.dtype())) continue;
         double& worst = found[got[o].name];
-        worst = std::max(worst, deviation(as_host(got[o].tensor), as_host(expected_[set][o].tensor)).largest);
+        worst = std::max(
+            worst,
+            deviation(as_host(got[o].tensor.view()), as_host(expected_[set][o].tensor.view())).largest);
       }
     }
     return sorted(found);

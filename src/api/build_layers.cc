@@ -19,9 +19,8 @@ double elements(const Shape& shape) {
 
 }  // namespace
 
-HostTensor as_host(const Tensor& t) {
-  const ConstTensorView view = t.view();
-  return HostTensor(t.dtype(), t.shape(), {view.data(), view.size_bytes()}, nullptr);
+HostTensor as_host(const ConstTensorView& view) {
+  return HostTensor(view.dtype(), view.shape(), {view.data(), view.size_bytes()}, nullptr);
 }
 
 Distance deviation(const HostTensor& got, const HostTensor& reference) {
@@ -76,10 +75,10 @@ void Layers::measure(const std::vector<NamedTensor>& inputs, const std::vector<N
     const std::size_t i = index.at(name);
     shapes_[value] = reference[i].tensor.shape();
     if (is_float(reference[i].tensor.dtype()))
-      distances_[value] = deviation(as_host(got[i].tensor), as_host(reference[i].tensor));
+      distances_[value] = deviation(as_host(got[i].tensor.view()), as_host(reference[i].tensor.view()));
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) {  // rounded on their way in
-    const HostTensor data = as_host(inputs[i].tensor);
+    const HostTensor data = as_host(inputs[i].tensor.view());
     shapes_[graph_.inputs()[i]] = data.shape();
     if (data.dtype() != DType::f32 || precision_ == Precision::tf32) continue;
     HostTensor rounded(precision_ == Precision::fp16 ? DType::f16 : DType::bf16, data.shape());

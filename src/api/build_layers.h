@@ -16,8 +16,8 @@
 
 namespace headrace::api {
 
-/// A view of the tensor's memory.
-HostTensor as_host(const Tensor& tensor);
+/// The same memory.
+HostTensor as_host(const ConstTensorView& view);
 
 struct Distance {
   double largest = 0;  ///< largest error over the reference's largest number

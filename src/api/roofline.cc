@@ -99,6 +99,10 @@ double Roofline::least_us(double bytes, double flops, DType dtype) const {
   return 1e6 * std::max(bytes / bytes_per_s, flops > 0 ? flops / it->flops_per_s : 0);
 }
 
+bool Roofline::impossible(double us, double bytes, double flops, DType dtype) const {
+  return 1.2 * us < least_us(0, flops, dtype) || 20 * us < least_us(bytes, 0, dtype);
+}
+
 Roofline measure_roofline(const Engine& engine) {
   const runtime::Engine::State& state = engine.data()->state();
   const Backend& backend = *state.backend;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <headrace/error.h>
+#include <headrace/workload.h>
 
 #include "api/registry.h"
 #include "base/hooks.h"
@@ -25,14 +26,7 @@ constexpr int kWarmUp = 16, kCooldown = 16;
 /// Virtual time where the machine is simulated.
 void in_time_of(const Machine& machine, std::uint64_t seed, const std::function<void()>& body) {
   if (!machine.spec) return body();
-  sched::DeterministicScheduler(
-      {.seed = seed, .watchdog = std::chrono::seconds(60), .max_steps = 1'000'000'000})
-      .run(body);
-}
-
-double quantile(std::vector<double> values, double q) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(std::lround(q * static_cast<double>(values.size() - 1)))];
+  in_virtual_time(seed, body);
 }
 
 // --- probes
@@ -170,8 +164,8 @@ class Climber {
       ms.push_back(window(rung, o_.seed + static_cast<std::uint64_t>(r), figures));
     figures.repeats = o_.repeat;
     figures.ms_per_batch = median(ms);
-    figures.p10_ms = quantile(ms, 0.1);
-    figures.p90_ms = quantile(ms, 0.9);
+    figures.p10_ms = percentile(ms, 0.1);
+    figures.p90_ms = percentile(ms, 0.9);
     figures.images_per_s = 1000 * static_cast<double>(o_.batch) / figures.ms_per_batch;
     total(rung, figures);
     steady(rung, figures);

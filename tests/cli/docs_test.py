@@ -23,7 +23,7 @@ CUDA_ONLY = {"device_us", "enqueue_us", "clock_mhz", "device_pool", "pinned_pool
              "system_allocations", "recorded", "made", "failed", "failed_why", "bound", "upload_us", "download_us",
              "reached", "overhead_us"}  # fmt: skip
 TENSOR = {"name", "dtype", "shape", "layout", "format"}
-EXAMPLES = {"input0", "onnx.KEY", "onnxruntime"}  # such names in the examples
+EXAMPLES = {"input0", "x", "onnx.KEY", "onnxruntime"}  # such names in the examples
 
 
 def sections(text: str) -> dict[str, str]:
@@ -95,6 +95,13 @@ def main() -> int:
         check.same("bench copy", blocks["bench copy"][0], check.json_keys(*copy))
         ladder = ["bench", "ladder", "--batch", "4", "--repeat", "1", "--steady", "0"]
         check.same("bench ladder", blocks["bench ladder"][0], check.json_keys(*ladder))
+        sim = ["--device", "sim"]
+        timing = check.json_keys("bench", "timing", *sim) | check.json_keys("bench", "timing", "m.plan", "--repeats", "3")
+        check.same("bench timing", blocks["bench timing"][0], timing)
+        camera = ["bench", "camera", *sim, "--frames", "3", "--compare", "arena"]
+        check.same("bench camera", blocks["bench camera"][0], check.json_keys(*camera))
+        serve = ["bench", "serve", *sim, "--requests", "9"]
+        check.same("bench serve", blocks["bench serve"][0], check.json_keys(*serve))
         # At opt level 1 something was tried, and cpu.resize_linear refused the nearest Resize.
         plan, onnx = blocks["inspect"]
         shown = check.json_keys("inspect", "m.plan") | check.json_keys("inspect", "l.plan")
@@ -105,7 +112,8 @@ def main() -> int:
         check.same("demo", blocks["demo"][0], check.json_keys("demo", "--repeat", "2"))
         pictures = [str(ROOT / "examples/ocr/data" / name) for name in ("banner.jpg", "labels.jpg")]
         check.same("demo, several", blocks["demo"][1], check.json_keys("demo", *pictures))
-        for command in ("build", "run", "bench", "bench copy", "bench ladder", "verify", "demo"):
+        for command in ("build", "run", "bench", "bench copy", "bench ladder", "bench timing", "bench camera", "bench serve",
+                        "verify", "demo"):
             table = flags_of(" ".join(re.findall(r"^\| `(-.*?) \|", parts[command], flags=re.M)))
             check.same(f"flags of {command}", table, flags_of(check.call(*command.split(), "--help").split("Options:")[1].split(
                 "Exit codes:")[0]) - {"--help", "--json"})
