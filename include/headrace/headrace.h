@@ -2,6 +2,7 @@
 #pragma once
 
 #include <headrace/build.h>
+#include <headrace/dlpack.h>
 #include <headrace/error.h>
 #include <headrace/input_format.h>
 #include <headrace/latency.h>

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include <headrace/device.h>
 #include <headrace/error.h>
 #include <headrace/input_format.h>
 #include <headrace/tensor.h>
@@ -26,6 +27,7 @@
 
 namespace headrace {
 
+class DeviceTensor;
 struct Plan;  // the data; see src/plan/plan.h
 namespace runtime {
 class Engine;
@@ -165,6 +167,11 @@ struct CopyTimes {
   std::vector<double> upload, download;
 };
 
+struct EnqueueOptions {
+  /// Not null: becomes an event after which the bound inputs may be overwritten, before the outputs are done.
+  DeviceEvent* input_consumed = nullptr;
+};
+
 class Context {
  public:
   explicit Context(const Engine& engine);
@@ -184,6 +191,31 @@ class Context {
   /// The same into the caller's memory, one view per output in the order of Engine::outputs(), of exactly the
   /// shapes that prepare returned. No allocation once the shapes are prepared.
   void infer(std::span<const NamedView> inputs, std::span<const TensorView> outputs);
+
+  // On streams and memory of the caller's own: device.h. Every call refuses what does not fit with an Error
+  // that names the tensor.
+  /// Of an input, for the next `prepare()`. Error(invalid_argument) for an unknown name.
+  void set_shape(std::string_view input, const Shape& shape);
+  /// Values of an input that shapes depend on (Reshape's, given at run time): `prepare()` asks for them.
+  void set_value(std::string_view input, const ConstTensorView& value);
+  /// Memory of an input or output for what is enqueued from now on, dense, of at least the prepared size. It
+  /// is kept alive until it is replaced and no work uses it. Error(invalid_argument): another element type.
+  /// Error(misuse): freed, of another device, misaligned, or a read-only span for an output.
+  template <class T>
+  void bind(std::string_view tensor, const DeviceSpan<T>& memory) {
+    bind_memory(tensor, memory.range(), dtype_of<T>(), !std::is_const_v<T>);
+  }
+  /// The same for a tensor (dlpack.h), whose shape is set where it is an input's.
+  void bind(std::string_view tensor, const DeviceTensor& memory);
+  /// All lazy work for the shapes that were set, so that `enqueue` neither allocates, compiles, plans nor
+  /// synchronises; cheap when it was done before. With all memory bound, a device that records (GPUs) makes
+  /// the inference one launch for this memory; the four latest sets of bindings are kept. Returns the
+  /// outputs' shapes.
+  ShapeMap prepare();
+  /// One inference onto the stream, after what was submitted there; the event is its end. Inferences of one
+  /// context run one after the other, on whatever streams. Error(misuse) when shapes are not prepared (again
+  /// after set_shape or infer), or memory is unbound, too small, overlaps an output, or another device's.
+  [[nodiscard]] DeviceEvent enqueue(DeviceStream& stream, const EnqueueOptions& options = {});
   /// Time of each step at the shapes prepared last, on random inputs: median of `repeats`.
   std::vector<LayerTime> profile(int repeats);
   /// The device's own time of `repeats` whole inferences at the shapes prepared last, one by one, without the
@@ -200,6 +232,7 @@ class Context {
 
  private:
   struct State;
+  void bind_memory(std::string_view tensor, const detail::Range& memory, DType dtype, bool writable);
   std::unique_ptr<State> state_;
 };
 

@@ -5,48 +5,30 @@
 
 #include <headrace/runtime.h>
 
-#include "api/borrowed_buffer.h"
+#include "api/context_state.h"
+#include "base/busy.h"
 #include "base/hooks.h"
 #include "plan/profiles.h"
-#include "runtime/engine.h"
-#include "runtime/io.h"
 
 namespace headrace {
 
-struct Context::State {
-  explicit State(const Engine& e)
-      : engine(e), context(e.data()), reads_values(runtime::reads_input_values(e.data()->plan())) {
-    Device& device = engine.data()->device();
-    stream =
-        device.make_stream({.name = "infer", .inline_execution = true, .threads = engine.data()->threads()});
-    done = device.make_event();
-    for (std::size_t i = 0; i < engine.inputs().size(); ++i) {
-      inputs.push_back(std::make_shared<api::BorrowedBuffer>());
-      context.bind_input(i, inputs.back());
-    }
-    for (std::size_t i = 0; i < engine.outputs().size(); ++i) {
-      outputs.push_back(std::make_shared<api::BorrowedBuffer>());
-      context.bind_output(i, outputs.back());
-    }
-    order.resize(inputs.size());
-  }
-
-  /// Checks the inputs, points the buffers at them, and prepares their shapes.
-  const runtime::Prepared& take(std::span<const NamedView> views);
-  void run(const runtime::Prepared& prepared, std::span<const TensorView> results);
-
-  Engine engine;
-  runtime::Context context;
-  bool reads_values = false;
-  std::unique_ptr<Stream> stream;
-  EventRef done;
-  std::vector<std::shared_ptr<api::BorrowedBuffer>> inputs, outputs;
-  std::vector<const NamedView*> order;  ///< by input index
-  ShapeMap shapes;
-  std::uint64_t inferences = 0;
-};
+Context::State::State(const Engine& e)
+    : engine(e), context(e.data()), reads_values(runtime::reads_input_values(e.data()->plan())) {
+  Device& device = engine.data()->device();
+  stream =
+      device.make_stream({.name = "infer", .inline_execution = true, .threads = engine.data()->threads()});
+  done = device.make_event();
+  for (std::size_t i = 0; i < engine.inputs().size(); ++i)
+    inputs.push_back(std::make_shared<api::BorrowedBuffer>());
+  for (std::size_t i = 0; i < engine.outputs().size(); ++i)
+    outputs.push_back(std::make_shared<api::BorrowedBuffer>());
+  order.resize(inputs.size());
+  bound_inputs.resize(inputs.size());
+  bound_outputs.resize(outputs.size());
+}
 
 const runtime::Prepared& Context::State::take(std::span<const NamedView> views) {
+  note_blocking_use();
   const std::vector<TensorInfo>& infos = engine.inputs();
   std::fill(order.begin(), order.end(), nullptr);
   for (const NamedView& view : views) {
@@ -104,6 +86,8 @@ void Context::State::run(const runtime::Prepared& prepared, std::span<const Tens
                               to_string(results[i].dtype()), to_string(results[i].shape())));
     outputs[i]->point_to(results[i].data(), results[i].size_bytes());
   }
+  for (std::size_t i = 0; i < inputs.size(); ++i) context.bind_input(i, inputs[i]);
+  for (std::size_t i = 0; i < outputs.size(); ++i) context.bind_output(i, outputs[i]);
   const hooks::Range infer("infer", ++inferences);
   context.enqueue(*stream, *done);
   const hooks::Range wait("wait");
@@ -115,15 +99,21 @@ Context::~Context() = default;
 Context::Context(Context&&) noexcept = default;
 Context& Context::operator=(Context&&) noexcept = default;
 
-ShapeMap Context::prepare(const ShapeMap& shapes) {
-  const runtime::Prepared& prepared = state_->context.prepare(shapes);
+ShapeMap api::output_shapes(const Engine& engine, const runtime::Prepared& prepared) {
   ShapeMap result;
   for (std::size_t i = 0; i < prepared.outputs.size(); ++i)
-    result[state_->engine.outputs()[i].name] = prepared.outputs[i].shape;
+    result[engine.outputs()[i].name] = prepared.outputs[i].shape;
   return result;
 }
 
+ShapeMap Context::prepare(const ShapeMap& shapes) {
+  const Busy busy(state_->busy, api::kContext);
+  state_->note_blocking_use();
+  return api::output_shapes(state_->engine, state_->context.prepare(shapes));
+}
+
 std::vector<NamedTensor> Context::infer(std::span<const NamedView> inputs) {
+  const Busy busy(state_->busy, api::kContext);
   const runtime::Prepared& prepared = state_->take(inputs);
   std::vector<NamedTensor> results;
   std::vector<TensorView> views;
@@ -137,6 +127,7 @@ std::vector<NamedTensor> Context::infer(std::span<const NamedView> inputs) {
 }
 
 void Context::infer(std::span<const NamedView> inputs, std::span<const TensorView> outputs) {
+  const Busy busy(state_->busy, api::kContext);
   const runtime::Prepared& prepared = state_->take(inputs);
   state_->run(prepared, outputs);
 }

@@ -266,14 +266,19 @@ class CheckedDevice final : public HazardChecker {
       : inner_(std::move(inner)), checker_(std::make_shared<Checker>(std::move(sink), options)) {}
   std::string_view kind() const override { return inner_->kind(); }
   std::string model() const override { return inner_->model(); }
+  int ordinal() const override { return inner_->ordinal(); }
   BufferRef allocate(std::size_t size_bytes, MemoryKind kind, MemoryUse use) override {
     return track(inner_->allocate(size_bytes, kind, use), use, false);
   }
-  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) override {
-    return track(inner_->wrap(data, size_bytes, std::move(owner)), MemoryUse::io, true);
+  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner,
+                 MemoryKind kind) override {
+    return track(inner_->wrap(data, size_bytes, std::move(owner), kind), MemoryUse::io, true);
   }
   std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {
     return std::make_unique<CheckedStream>(inner_->make_stream(options), checker_, options.name);
+  }
+  std::unique_ptr<Stream> wrap_stream(NativeStream native, const StreamOptions& options) override {
+    return std::make_unique<CheckedStream>(inner_->wrap_stream(native, options), checker_, options.name);
   }
   EventRef make_event(const EventOptions& options) override {
     return std::make_shared<CheckedEvent>(inner_->make_event(options), checker_);

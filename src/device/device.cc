@@ -22,4 +22,10 @@ void Stream::replay(Recording&) {
   throw Error(ErrorCode::misuse, "a recording of another device; make it with a stream of this device");
 }
 
+std::unique_ptr<Stream> Device::wrap_stream(NativeStream, const StreamOptions&) {
+  throw Error(ErrorCode::unsupported, "the device '" + std::string(kind()) +
+                                          "' has no streams of others that could be wrapped; make a stream "
+                                          "of its own");
+}
+
 }  // namespace headrace

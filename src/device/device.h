@@ -146,11 +146,17 @@ class Device {
   virtual ~Device() = default;
   virtual std::string_view kind() const = 0;  ///< "cpu", "reference", "cuda", "sim"
   virtual std::string model() const = 0;      ///< hardware model and instruction set, as plans record it
+  virtual int ordinal() const { return 0; }   ///< among the machine's devices of this kind
   /// Uninitialised memory, 64-byte aligned (256 on GPUs). Error(out_of_memory) with size and use.
   virtual BufferRef allocate(std::size_t size_bytes, MemoryKind kind, MemoryUse use) = 0;
-  /// Makes host memory that somebody else owns usable as a buffer without copying; the owner must outlive it.
-  virtual BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) = 0;
+  /// Makes memory that somebody else owns usable as a buffer without copying: host memory that nobody has
+  /// pinned, or (kind device) memory of this device. `owner` lives as long as the buffer.
+  virtual BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner,
+                         MemoryKind kind = MemoryKind::host) = 0;
   virtual std::unique_ptr<Stream> make_stream(const StreamOptions& options) = 0;
+  /// A stream that somebody else owns and that outlives the result, which waits for its work when it goes.
+  /// Error(unsupported) where there are none; Error(invalid_argument) for a default stream.
+  virtual std::unique_ptr<Stream> wrap_stream(NativeStream native, const StreamOptions& options);
   virtual EventRef make_event(const EventOptions& options = {}) = 0;
   /// Makes this device current on the calling thread while the result lives (a CUDA context): held while a
   /// tactic is asked or a kernel made. Streams do it by themselves. Null where nothing is to be done.

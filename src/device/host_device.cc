@@ -8,6 +8,7 @@
 #include "device/host_event.h"
 #include "device/host_stream.h"
 #include "device/ledger.h"
+#include "device/operand.h"
 
 namespace headrace {
 
@@ -52,17 +53,19 @@ class OwnedBuffer final : public Buffer {
 
 class WrappedBuffer final : public Buffer {
  public:
-  WrappedBuffer(std::byte* data, std::size_t size, std::shared_ptr<const void> owner, bool separate)
-      : data_(data), size_(size), owner_(std::move(owner)), separate_(separate) {}
+  WrappedBuffer(std::byte* data, std::size_t size, std::shared_ptr<const void> owner, MemoryKind kind,
+                bool separate)
+      : data_(data), size_(size), owner_(std::move(owner)), kind_(kind), separate_(separate) {}
   std::size_t size_bytes() const override { return size_; }
-  MemoryKind kind() const override { return MemoryKind::host; }
-  std::byte* device_data() const override { return separate_ ? nullptr : data_; }
-  std::byte* host_data() const override { return data_; }
+  MemoryKind kind() const override { return kind_; }
+  std::byte* device_data() const override { return separate_ && kind_ == MemoryKind::host ? nullptr : data_; }
+  std::byte* host_data() const override { return separate_ && kind_ == MemoryKind::device ? nullptr : data_; }
 
  private:
   std::byte* data_;
   std::size_t size_;
   std::shared_ptr<const void> owner_;
+  MemoryKind kind_;
   bool separate_;
 };
 
@@ -82,10 +85,10 @@ class HostDevice final : public Device {
   BufferRef allocate(std::size_t size_bytes, MemoryKind kind, MemoryUse use) override {
     return std::make_shared<OwnedBuffer>(size_bytes, kind, use, ledger_, separate_);
   }
-  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) override {
-    if (!data && size_bytes != 0)
-      throw Error(ErrorCode::invalid_argument, "wrap: no address for host memory");
-    return std::make_shared<WrappedBuffer>(data, size_bytes, std::move(owner), separate_);
+  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner,
+                 MemoryKind kind) override {
+    check_wrapped(data, size_bytes);
+    return std::make_shared<WrappedBuffer>(data, size_bytes, std::move(owner), kind, separate_);
   }
   std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {
     StreamOptions own = options;

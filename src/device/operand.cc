@@ -25,6 +25,12 @@ void check_copy(const Operand& dst, const Operand& src, const std::byte* to, con
     throw Error(ErrorCode::misuse, "copy: destination and source overlap");
 }
 
+void check_wrapped(const std::byte* data, std::size_t size_bytes) {
+  if (!data && size_bytes != 0)
+    throw Error(ErrorCode::invalid_argument,
+                "wrap: no address for memory of " + std::to_string(size_bytes) + " bytes");
+}
+
 void rethrow_from_recording(const std::exception_ptr& error, std::string_view stream) {
   const std::string where = "while recording stream '" + std::string(stream) + "'";
   try {

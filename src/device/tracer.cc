@@ -198,14 +198,19 @@ class TracedDevice final : public Tracer {
   explicit TracedDevice(DeviceRef inner) : inner_(std::move(inner)), log_(std::make_shared<Log>(inner_)) {}
   std::string_view kind() const override { return inner_->kind(); }
   std::string model() const override { return inner_->model(); }
+  int ordinal() const override { return inner_->ordinal(); }
   BufferRef allocate(std::size_t size_bytes, MemoryKind kind, MemoryUse use) override {
     return inner_->allocate(size_bytes, kind, use);
   }
-  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) override {
-    return inner_->wrap(data, size_bytes, std::move(owner));
+  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner,
+                 MemoryKind kind) override {
+    return inner_->wrap(data, size_bytes, std::move(owner), kind);
   }
   std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {
     return std::make_unique<TracedStream>(inner_->make_stream(options), log_, options.name);
+  }
+  std::unique_ptr<Stream> wrap_stream(NativeStream native, const StreamOptions& options) override {
+    return std::make_unique<TracedStream>(inner_->wrap_stream(native, options), log_, options.name);
   }
   EventRef make_event(const EventOptions& options) override { return inner_->make_event(options); }
   std::shared_ptr<void> enter() override { return inner_->enter(); }

@@ -172,7 +172,7 @@ void Rig::enqueue(runtime::Context& context, Stream& stream, const Io& in, const
   const TimePoint begin = sched::Clock::now();
   for (std::size_t i = 0; i < in.buffers.size(); ++i) context.bind_input(i, in.buffers[i], in.offsets[i]);
   for (std::size_t i = 0; i < out.buffers.size(); ++i) context.bind_output(i, out.buffers[i], out.offsets[i]);
-  context.enqueue(stream, done, consumed);
+  context.enqueue(stream, done, {.input_consumed = consumed});
   delivery.enqueuing += sched::Clock::now() - begin;
 }
 

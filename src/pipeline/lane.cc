@@ -105,7 +105,7 @@ void Lane::run(Job& job) {
       context_.bind_output(i, output.arena, output.layout.offsets[i]);
     if (apart_) {
       Event &uploaded = freer_->next(), &done = finisher_->next();
-      context_.enqueue({*upload_, *compute_, *download_}, done, &uploaded);
+      context_.enqueue({*upload_, *compute_, *download_}, done, {.input_consumed = &uploaded});
     } else {
       context_.enqueue(*compute_, *done_);
       done_->wait();

@@ -78,7 +78,7 @@ bool Context::State::matches(const Entry& entry, const ShapeMap& shapes, const H
 }
 
 const Prepared& Context::prepare(const ShapeMap& shapes, const HostValueMap& host_values) {
-  Busy busy(state_->busy);
+  Busy busy(state_->busy, kContext);
   State& s = *state_;
   s.current = nullptr;
   const std::uint64_t generation = s.generation;

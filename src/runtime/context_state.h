@@ -11,6 +11,7 @@
 
 #include <headrace/error.h>
 
+#include "base/busy.h"
 #include "runtime/engine.h"
 #include "runtime/engine_state.h"
 #include "runtime/io.h"
@@ -19,26 +20,18 @@ namespace headrace::runtime {
 
 using HostValueMap = std::map<std::string, HostTensor, std::less<>>;
 
-/// One host thread at a time: a second one is told so.
-class Busy {
- public:
-  explicit Busy(std::atomic<bool>& flag) : flag_(flag) {
-    if (flag_.exchange(true, std::memory_order_acquire))
-      throw Error(
-          ErrorCode::misuse,
-          "a Context is used by two threads at once; give each thread a Context of its own, or use Session");
-  }
-  ~Busy() { flag_.store(false, std::memory_order_release); }
-  Busy(const Busy&) = delete;
-  Busy& operator=(const Busy&) = delete;
-
- private:
-  std::atomic<bool>& flag_;
-};
+inline constexpr const char* kContext = "a Context";
 
 struct Binding {
   BufferRef buffer;
   std::size_t offset = 0;
+  bool operator==(const Binding&) const = default;
+};
+
+/// All launches of a shape key on memory that the user bound.
+struct BoundRecording {
+  std::vector<Binding> inputs, outputs;  ///< keep the memory alive that the recording names
+  std::unique_ptr<Recording> recording;
 };
 
 constexpr std::size_t kNoStep = SIZE_MAX;  ///< of a launch that is no step of the plan
@@ -78,6 +71,7 @@ struct Entry {
   std::uint64_t generation = 0;  ///< of the context's memory that `recordings` were made for
   /// All launches on the inputs and outputs of each slot of the ring; empty: none.
   std::vector<std::unique_ptr<Recording>> recordings;
+  std::vector<BoundRecording> bound;  ///< oldest first
   std::ptrdiff_t last_input_launch = -1;
 };
 
@@ -93,6 +87,8 @@ struct RingSlot {
 
 struct Context::State {
   static constexpr std::size_t kMaxEntries = 64;
+  static constexpr std::size_t kMaxBound = 4;     ///< recordings of bound memory, of one shape key
+  static constexpr std::size_t kMaxRetired = 64;  ///< replaced bindings; then the context waits
 
   State(EngineRef engine, std::size_t profile, int threads, int ring);
   bool matches(const Entry& entry, const ShapeMap& shapes, const HostValueMap& values) const;
@@ -122,8 +118,11 @@ struct Context::State {
   /// arena's layout, else one for each tensor.
   void copy_io(Stream& stream, Direction direction, const std::vector<Binding>& bindings,
                const std::vector<std::size_t>& bytes, const IoLayout& layout, Buffer& arena) const;
+  /// The recording that does what is bound now, or null.
+  Recording* find_recording(const Entry& entry) const;
   void compute(Stream& stream, const Entry& entry, Event* input_consumed, Event* slot_consumed) const;
-  void submit(const Streams& streams, Event& done, Event* input_consumed, Entry& entry, RingSlot* slot);
+  void submit(const Streams& streams, Event& done, const EnqueueOptions& options, Entry& entry,
+              RingSlot* slot);
   void activate(Entry& entry);
   void bind(std::vector<Binding>& bindings, const char* what, std::size_t index, BufferRef buffer,
             std::size_t offset);

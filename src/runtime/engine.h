@@ -95,6 +95,15 @@ struct Streams {
   Stream& download;
 };
 
+struct EnqueueOptions {
+  /// Recorded when the bound inputs may be overwritten: after the upload, or after the last step that reads
+  /// one.
+  Event* input_consumed = nullptr;
+  /// What failed on these streams before does not touch this inference (Stream::start_item). Not for streams
+  /// of somebody who computes the inputs on them.
+  bool independent = true;
+};
+
 struct StepTime {
   std::size_t step = 0;
   double us = 0;
@@ -123,13 +132,15 @@ class Context {
   /// executed.
   void bind_input(std::size_t index, BufferRef buffer, std::size_t offset = 0);
   void bind_output(std::size_t index, BufferRef buffer, std::size_t offset = 0);
-  /// Enqueues the key prepared last. `input_consumed`, if given, is recorded when the bound inputs may be
-  /// overwritten: after the upload, or after the last step that reads one. `done` is recorded at the end.
-  /// Failures of one inference do not touch the next one's (Stream::start_item). Error(misuse) when something
-  /// is unprepared or unbound; when it throws, nothing of it is left in flight.
-  void enqueue(const Streams& streams, Event& done, Event* input_consumed = nullptr);
-  void enqueue(Stream& stream, Event& done, Event* input_consumed = nullptr) {
-    enqueue(Streams{stream, stream, stream}, done, input_consumed);
+  /// Records the launches of the key prepared last on the device memory that is bound now, where the device
+  /// records, so that an enqueue with these bindings is one replay. Nothing where host memory is bound or
+  /// that was done before. A few sets of bindings are kept, with their memory, the latest ones.
+  void record_bound();
+  /// Enqueues the key prepared last. `done` is recorded at the end. Error(misuse) when something is
+  /// unprepared or unbound; when it throws, nothing of it is left in flight.
+  void enqueue(const Streams& streams, Event& done, const EnqueueOptions& options = {});
+  void enqueue(Stream& stream, Event& done, const EnqueueOptions& options = {}) {
+    enqueue(Streams{stream, stream, stream}, done, options);
   }
   /// Runs step by step on an inline stream with timing (median of `repeats`): for bench --profile and
   /// inspect.

@@ -19,18 +19,22 @@ void Context::State::bind(std::vector<Binding>& bindings, const char* what, std:
     in_flight = false;
     retired.clear();
   }
-  if (in_flight && binding.buffer && binding.buffer != buffer) retired.push_back(std::move(binding.buffer));
+  if (in_flight && binding.buffer && binding.buffer != buffer &&
+      std::find(retired.begin(), retired.end(), binding.buffer) == retired.end()) {
+    if (retired.size() == kMaxRetired) drain();
+    retired.push_back(std::move(binding.buffer));
+  }
   binding.buffer = std::move(buffer);
   binding.offset = offset;
 }
 
 void Context::bind_input(std::size_t index, BufferRef buffer, std::size_t offset) {
-  Busy busy(state_->busy);
+  Busy busy(state_->busy, kContext);
   state_->bind(state_->inputs, "input", index, std::move(buffer), offset);
 }
 
 void Context::bind_output(std::size_t index, BufferRef buffer, std::size_t offset) {
-  Busy busy(state_->busy);
+  Busy busy(state_->busy, kContext);
   state_->bind(state_->outputs, "output", index, std::move(buffer), offset);
 }
 
@@ -111,6 +115,14 @@ void Context::State::launch(Stream& stream, const Entry& entry, const Launch& l)
       Operand{l.workspace_bytes > 0 ? workspace.get() : nullptr, 0, l.workspace_bytes, Access::read_write});
 }
 
+Recording* Context::State::find_recording(const Entry& entry) const {
+  if (!entry.recordings.empty() && all_staged(inputs) && all_staged(outputs))
+    return entry.recordings[next_slot].get();
+  for (const BoundRecording& b : entry.bound)
+    if (b.inputs == inputs && b.outputs == outputs) return b.recording.get();
+  return nullptr;
+}
+
 /// All launches; the events, where given, are recorded after the last one that reads an input.
 void Context::State::compute(Stream& stream, const Entry& entry, Event* input_consumed,
                              Event* slot_consumed) const {
@@ -119,8 +131,8 @@ void Context::State::compute(Stream& stream, const Entry& entry, Event* input_co
     if (slot_consumed) stream.record(*slot_consumed);
   };
   if (entry.last_input_launch < 0) note_consumed();
-  if (!entry.recordings.empty() && all_staged(inputs) && all_staged(outputs)) {
-    stream.replay(*entry.recordings[next_slot]);
+  if (Recording* recording = find_recording(entry)) {
+    stream.replay(*recording);
     if (entry.last_input_launch >= 0) note_consumed();
     return;
   }
@@ -130,8 +142,8 @@ void Context::State::compute(Stream& stream, const Entry& entry, Event* input_co
   }
 }
 
-void Context::enqueue(const Streams& given, Event& done, Event* input_consumed) {
-  Busy busy(state_->busy);
+void Context::enqueue(const Streams& given, Event& done, const EnqueueOptions& options) {
+  Busy busy(state_->busy, kContext);
   State& s = *state_;
   const Streams streams =
       s.ring.empty() ? Streams{given.compute, given.compute, given.compute} : given;  // nothing is copied
@@ -142,7 +154,7 @@ void Context::enqueue(const Streams& given, Event& done, Event* input_consumed) 
     // The slots' events order inferences on the same streams; on others the last one has to be over.
     if (s.in_flight && (s.last_upload != &streams.upload || s.last_compute != &streams.compute))
       for (Stream* stream : {&streams.upload, &streams.compute, &streams.download}) stream->wait(*s.finished);
-    s.submit(streams, done, input_consumed, *s.current, slot);
+    s.submit(streams, done, options, *s.current, slot);
     s.note_in_flight(streams);
   } catch (...) {
     s.give_up(streams);
@@ -151,8 +163,9 @@ void Context::enqueue(const Streams& given, Event& done, Event* input_consumed) 
   if (!s.ring.empty()) s.next_slot = (s.next_slot + 1) % s.ring.size();
 }
 
-void Context::State::submit(const Streams& streams, Event& done, Event* input_consumed, Entry& entry,
+void Context::State::submit(const Streams& streams, Event& done, const EnqueueOptions& options, Entry& entry,
                             RingSlot* slot) {
+  Event* input_consumed = options.input_consumed;
   const bool overlaps =
       slot && (&streams.upload != &streams.compute || &streams.compute != &streams.download);
   const bool uploads = any_staged(inputs), downloads = any_staged(outputs);
@@ -161,8 +174,8 @@ void Context::State::submit(const Streams& streams, Event& done, Event* input_co
     streams.upload.wait(*slot->consumed);
     streams.compute.wait(*slot->emptied);
   }
-  streams.compute.start_item();
-  if (overlaps) {
+  if (options.independent) streams.compute.start_item();
+  if (overlaps && options.independent) {
     streams.upload.start_item();
     streams.download.start_item();
   }

@@ -26,7 +26,7 @@ void fill(std::byte* data, const TensorDesc& desc) {
 }  // namespace
 
 std::vector<StepTime> Context::profile_steps(Stream& stream, int repeats) {
-  Busy busy(state_->busy);
+  Busy busy(state_->busy, kContext);
   State& s = *state_;
   if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before profiling");
   if (repeats < 1) throw Error(ErrorCode::invalid_argument, "profiling needs at least one repeat");
@@ -95,7 +95,7 @@ double Context::State::recorded_us(Stream& stream, const Entry& entry, const Lau
 }
 
 std::vector<double> Context::device_times_us(Stream& stream, int repeats) {
-  Busy busy(state_->busy);
+  Busy busy(state_->busy, kContext);
   State& s = *state_;
   if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before timing");
   Entry& entry = *s.current;
@@ -149,7 +149,7 @@ std::vector<double> Context::enqueue_times_us(Stream& stream, int repeats) {
 }
 
 std::vector<CopyTime> Context::copy_times_us(Stream& stream, int repeats) {
-  Busy busy(state_->busy);
+  Busy busy(state_->busy, kContext);
   State& s = *state_;
   if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before timing");
   if (s.ring.empty()) return {};

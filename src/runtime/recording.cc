@@ -34,8 +34,10 @@ void Context::State::drop_recordings(std::size_t keep) {
       --keep;
       continue;
     }
-    engine->state().stats.dropped.fetch_add(entry.recordings.size(), std::memory_order_relaxed);
+    engine->state().stats.dropped.fetch_add(entry.recordings.size() + entry.bound.size(),
+                                            std::memory_order_relaxed);
     entry.recordings.clear();
+    entry.bound.clear();
     entry.generation = 0;  // recorded again when it is prepared again
   }
 }
@@ -43,8 +45,9 @@ void Context::State::drop_recordings(std::size_t keep) {
 void Context::State::record(Entry& entry) {
   const Engine::State& owner = engine->state();
   Device& device = *owner.device;
-  if (!entry.recordings.empty()) drain();
+  if (!entry.recordings.empty() || !entry.bound.empty()) drain();
   entry.recordings.clear();
+  entry.bound.clear();
   if (!device.can_record() || ring.empty() || entry.launches.empty() || owner.max_recordings < ring.size())
     return;
   drain();
@@ -77,6 +80,24 @@ void Context::State::record(Entry& entry) {
     owner.stats.count_unrecorded(e.what());
     log(LogSeverity::warning, "these shapes run launch by launch, they could not be recorded: ", e.what());
   }
+}
+
+void Context::record_bound() {
+  Busy busy(state_->busy, kContext);
+  State& s = *state_;
+  if (!s.current) throw Error(ErrorCode::misuse, "no shapes are prepared; call prepare before record_bound");
+  Entry& entry = *s.current;
+  s.patch(entry, s.inputs, s.outputs, nullptr);
+  // No recording of the ring's slots: this device does not record, or not these shapes, or was told not to.
+  if (entry.recordings.empty() || s.any_staged(s.inputs) || s.any_staged(s.outputs) ||
+      s.find_recording(entry))
+    return;
+  s.drain();  // what is dropped may be running
+  if (entry.bound.size() == State::kMaxBound) entry.bound.erase(entry.bound.begin());
+  entry.bound.push_back({s.inputs, s.outputs, s.recorder->make_recording([&] {
+                           for (const Launch& l : entry.launches) s.launch(*s.recorder, entry, l);
+                         })});
+  s.engine->state().stats.recorded.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace headrace::runtime

@@ -63,7 +63,7 @@ inline std::vector<HostTensor> run_context(runtime::Context& context, const Tens
         engine.device().allocate(prepared.outputs[i].span_bytes() + 1, MemoryKind::host, MemoryUse::io));
     context.bind_output(i, results.back());
   }
-  context.enqueue(*stream, *done, input_consumed);
+  context.enqueue(*stream, *done, {.input_consumed = input_consumed});
   done->wait();
   std::vector<HostTensor> outputs;
   for (std::size_t i = 0; i < results.size(); ++i) {
@@ -113,7 +113,7 @@ class Loop {
     context_.prepare(shapes_);
     for (std::size_t i = 0; i < in_.size(); ++i) context_.bind_input(i, in_[i]);
     for (std::size_t i = 0; i < out_.size(); ++i) context_.bind_output(i, out_[i]);
-    context_.enqueue(*stream_, *done_, consumed_.get());
+    context_.enqueue(*stream_, *done_, {.input_consumed = consumed_.get()});
     done_->wait();
   }
 

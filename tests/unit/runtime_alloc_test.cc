@@ -3,6 +3,8 @@
 #ifndef __SANITIZE_ADDRESS__
 #include <gtest/gtest.h>
 
+#include <headrace/headrace.h>
+
 #include "plan/apart.h"
 #include "support/counted_new.h"
 
@@ -33,6 +35,46 @@ TEST(RuntimeAllocation, EnqueueMakesNone) {
 
 TEST(RuntimeAllocation, NoneWithUploadReplayAndDownload) {
   expect_none(test::apart_engine(test::apart_registry()));
+}
+
+/// The same on a stream and memory of the caller's own, through the public API.
+void expect_none_on_streams(const runtime::EngineRef& data) {
+  const Engine engine = Engine::from(data);
+  Context context(engine);
+  DeviceStream stream(engine);
+  std::vector<DeviceBuffer<float>> floats;
+  std::vector<DeviceBuffer<std::int64_t>> integers;
+  const auto bind = [&](const TensorInfo& info) {
+    if (info.dtype == DType::f32)
+      context.bind(info.name, floats.emplace_back(engine, 4096).span());
+    else
+      context.bind(info.name, integers.emplace_back(engine, 4096).span());
+  };
+  const std::vector<std::int64_t> zeros(4096);
+  for (const TensorInfo& info : engine.inputs()) bind(info);
+  for (const TensorInfo& info : engine.outputs()) bind(info);
+  for (auto& buffer : integers) copy_and_wait(stream, buffer.span(), HostSpan(zeros));  // indices
+  context.set_shape("x", {2, 2, 4, 4});
+  context.prepare();
+  context.enqueue(stream).wait();
+  allocations = 0;
+  const std::uint64_t before = data->device().memory().allocations;
+  DeviceEvent done, consumed;
+  counting = true;
+  for (int i = 0; i < 40; ++i) {
+    done = context.enqueue(stream, {.input_consumed = &consumed});
+    stream.wait(consumed);
+  }
+  done.wait();
+  counting = false;
+  EXPECT_EQ(allocations, 0);
+  EXPECT_EQ(data->device().memory().allocations, before);
+}
+
+TEST(RuntimeAllocation, NoneOnStreamsOfTheCaller) {
+  expect_none_on_streams(runtime::Engine::create(std::make_shared<const Plan>(test::compile_small()),
+                                                 test::reference_registry(), {.threads = 1}));
+  expect_none_on_streams(test::apart_engine(test::apart_registry()));
 }
 
 TEST(RuntimeAllocation, NoneWithoutRecordings) {

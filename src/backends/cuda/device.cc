@@ -29,14 +29,19 @@ class CudaDevice final : public Device {
 
   std::string_view kind() const override { return "cuda"; }
   std::string model() const override { return state_->model(); }
+  int ordinal() const override { return state_->ordinal(); }
   BufferRef allocate(std::size_t size_bytes, MemoryKind kind, MemoryUse use) override {
     return memory_->allocate(size_bytes, kind, use);
   }
-  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) override {
-    return memory_->wrap(data, size_bytes, std::move(owner));
+  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner,
+                 MemoryKind kind) override {
+    return memory_->wrap(data, size_bytes, kind, std::move(owner));
   }
   std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {
     return cuda::make_stream(memory_, options);
+  }
+  std::unique_ptr<Stream> wrap_stream(NativeStream native, const StreamOptions& options) override {
+    return cuda::wrap_stream(memory_, static_cast<CUstream>(native), options);
   }
   EventRef make_event(const EventOptions& options) override {
     return std::make_shared<CudaEvent>(state_, options);

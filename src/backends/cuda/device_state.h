@@ -24,6 +24,7 @@ class DeviceState {
   DeviceState& operator=(const DeviceState&) = delete;
 
   CUcontext context() const { return context_; }
+  int ordinal() const { return device_; }
   const std::string& name() const { return name_; }    ///< "cuda:0"
   const std::string& model() const { return model_; }  ///< "NVIDIA H200, sm_90"
   /// "0000:1B:00.0": the same for every library, whatever CUDA_VISIBLE_DEVICES says.

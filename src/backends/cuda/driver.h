@@ -21,7 +21,7 @@ namespace headrace::cuda {
   F(cuDeviceGetPCIBusId) \
   F(cuDevicePrimaryCtxRetain) F(cuDevicePrimaryCtxRelease) F(cuCtxSetCurrent) F(cuCtxGetCurrent) \
   F(cuCtxPushCurrent) F(cuCtxPopCurrent) F(cuCtxSynchronize) F(cuMemAlloc) F(cuMemFree) F(cuMemGetInfo) \
-  F(cuMemHostAlloc) F(cuMemFreeHost) F(cuMemHostRegister) F(cuMemHostUnregister) \
+  F(cuMemHostAlloc) F(cuMemFreeHost) F(cuPointerGetAttribute) F(cuMemHostRegister) F(cuMemHostUnregister) \
   F(cuMemHostGetDevicePointer) F(cuMemcpyAsync) F(cuMemcpyHtoDAsync) F(cuMemcpyDtoHAsync) \
   F(cuMemcpyDtoDAsync) F(cuMemcpyHtoD) F(cuMemcpyDtoH) F(cuMemsetD8Async) F(cuMemsetD32Async) \
   F(cuStreamCreate) F(cuStreamDestroy) F(cuStreamSynchronize) F(cuStreamWaitEvent) F(cuStreamQuery) \

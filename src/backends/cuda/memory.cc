@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "device/operand.h"
+
 namespace headrace::cuda {
 namespace {
 
@@ -154,19 +156,20 @@ class PooledBuffer final : public Buffer {
 
 namespace {
 
-/// Pageable memory: the device does not see it.
-class HostBuffer final : public Buffer {
+/// Memory of somebody else. Pageable memory is nothing that the device sees.
+class WrappedBuffer final : public Buffer {
  public:
-  HostBuffer(std::byte* data, std::size_t size, std::shared_ptr<const void> owner)
-      : data_(data), size_(size), owner_(std::move(owner)) {}
+  WrappedBuffer(std::byte* data, std::size_t size, MemoryKind kind, std::shared_ptr<const void> owner)
+      : data_(data), size_(size), kind_(kind), owner_(std::move(owner)) {}
   std::size_t size_bytes() const override { return size_; }
-  MemoryKind kind() const override { return MemoryKind::host; }
-  std::byte* device_data() const override { return nullptr; }
-  std::byte* host_data() const override { return data_; }
+  MemoryKind kind() const override { return kind_; }
+  std::byte* device_data() const override { return kind_ == MemoryKind::host ? nullptr : data_; }
+  std::byte* host_data() const override { return kind_ == MemoryKind::device ? nullptr : data_; }
 
  private:
   std::byte* data_;
   std::size_t size_;
+  MemoryKind kind_;
   std::shared_ptr<const void> owner_;
 };
 
@@ -190,15 +193,26 @@ BufferRef Memory::allocate(std::size_t size, MemoryKind kind, MemoryUse use) {
     throw Error(ErrorCode::out_of_memory,
                 fmt::format("the system has no {} bytes for {}", size, to_string(use)));
   }
-  return wrap(data, size, {data, [memory = shared_from_this(), size, use](const std::byte* p) {
-                             ::operator delete(const_cast<std::byte*>(p), kHostAlignment);
-                             memory->ledger_.give_back(size, use, false);
-                           }});
+  return wrap(data, size, MemoryKind::host,
+              {data, [memory = shared_from_this(), size, use](const std::byte* p) {
+                 ::operator delete(const_cast<std::byte*>(p), kHostAlignment);
+                 memory->ledger_.give_back(size, use, false);
+               }});
 }
 
-BufferRef Memory::wrap(std::byte* data, std::size_t size, std::shared_ptr<const void> owner) {
-  if (!data && size != 0) throw Error(ErrorCode::invalid_argument, "wrap: no address for host memory");
-  return std::make_shared<HostBuffer>(data, size, std::move(owner));
+BufferRef Memory::wrap(std::byte* data, std::size_t size, MemoryKind kind,
+                       std::shared_ptr<const void> owner) {
+  check_wrapped(data, size);
+  if (kind == MemoryKind::device && size != 0) {
+    const Entered entered(state_);
+    int ordinal = -1;
+    const CUresult found = driver().cuPointerGetAttribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
+                                                          reinterpret_cast<CUdeviceptr>(data));
+    if (found != CUDA_SUCCESS || ordinal != state_->ordinal())
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("wrap: this address is no memory of {}", state_->name()));
+  }
+  return std::make_shared<WrappedBuffer>(data, size, kind, std::move(owner));
 }
 
 MemoryStats Memory::stats() const {

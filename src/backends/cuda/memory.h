@@ -51,7 +51,8 @@ class Memory : public std::enable_shared_from_this<Memory> {
  public:
   Memory(StateRef state, std::size_t budget, std::size_t device_cache, std::size_t pinned_cache);
   BufferRef allocate(std::size_t size, MemoryKind kind, MemoryUse use);
-  BufferRef wrap(std::byte* data, std::size_t size, std::shared_ptr<const void> owner);
+  /// Error(invalid_argument) for kind device when the address is not this GPU's.
+  BufferRef wrap(std::byte* data, std::size_t size, MemoryKind kind, std::shared_ptr<const void> owner);
   MemoryStats stats() const;
   Ledger& ledger() { return ledger_; }
   const StateRef& state() const { return state_; }

@@ -20,18 +20,23 @@ CUdeviceptr on_device(const std::byte* data) { return reinterpret_cast<CUdevicep
 
 class CudaStream final : public Stream {
  public:
-  CudaStream(MemoryRef memory, const StreamOptions& options)
-      : memory_(std::move(memory)), state_(memory_->state()), name_(options.name) {
+  /// `foreign`: somebody else's stream, or null for a new one.
+  CudaStream(MemoryRef memory, const StreamOptions& options, CUstream foreign)
+      : memory_(std::move(memory)),
+        state_(memory_->state()),
+        name_(options.name),
+        stream_(foreign),
+        foreign_(foreign != nullptr) {
     long_list_.reserve(kLongOperands);
     state_->require_alive();
     const Entered entered(state_);
-    state_->check(driver().cuStreamCreate(&stream_, CU_STREAM_NON_BLOCKING));
+    if (!foreign_) state_->check(driver().cuStreamCreate(&stream_, CU_STREAM_NON_BLOCKING));
   }
   ~CudaStream() override {
     if (!state_->alive()) return;
     const Entered entered(state_);
     check_quietly(driver().cuStreamSynchronize(stream_));  // what is left uses buffers of others
-    check_quietly(driver().cuStreamDestroy(stream_));
+    if (!foreign_) check_quietly(driver().cuStreamDestroy(stream_));
   }
 
   void launch(const Kernel& kernel, std::span<const Operand> operands, const Operand& workspace) override {
@@ -200,6 +205,7 @@ class CudaStream final : public Stream {
   StateRef state_;
   std::string name_;
   CUstream stream_ = nullptr;
+  bool foreign_ = false;
   Failure failure_;
   CaptureRef capture_;  ///< the recording that this stream is part of
   std::vector<std::byte*> long_list_;
@@ -208,7 +214,15 @@ class CudaStream final : public Stream {
 }  // namespace
 
 std::unique_ptr<Stream> make_stream(MemoryRef memory, const StreamOptions& options) {
-  return std::make_unique<CudaStream>(std::move(memory), options);
+  return std::make_unique<CudaStream>(std::move(memory), options, nullptr);
+}
+
+std::unique_ptr<Stream> wrap_stream(MemoryRef memory, CUstream stream, const StreamOptions& options) {
+  if (stream == nullptr || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD)
+    throw Error(ErrorCode::invalid_argument,
+                "a default stream of CUDA cannot be wrapped: it synchronises with others behind one's back; "
+                "create a stream with the flag for non-blocking ones");
+  return std::make_unique<CudaStream>(std::move(memory), options, stream);
 }
 
 }  // namespace headrace::cuda

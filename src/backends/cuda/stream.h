@@ -9,5 +9,7 @@
 namespace headrace::cuda {
 
 std::unique_ptr<Stream> make_stream(MemoryRef memory, const StreamOptions& options);
+/// Somebody else's, of this GPU; no default stream.
+std::unique_ptr<Stream> wrap_stream(MemoryRef memory, CUstream stream, const StreamOptions& options);
 
 }  // namespace headrace::cuda

@@ -8,6 +8,7 @@
 #include "backends/sim/machine.h"
 #include "backends/sim/memory.h"
 #include "backends/sim/stream.h"
+#include "device/operand.h"
 
 namespace headrace::sim {
 namespace {
@@ -30,11 +31,12 @@ class Simulator final : public SimDevice, public std::enable_shared_from_this<Si
     }
     return std::make_shared<SimBuffer>(machine_, std::move(storage));
   }
-  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner) override {
-    if (!data && size_bytes != 0)
-      throw Error(ErrorCode::invalid_argument, "wrap: no address for host memory");
-    return std::make_shared<SimBuffer>(
-        machine_, std::make_shared<Storage>(machine_, data, size_bytes, std::move(owner)));
+  BufferRef wrap(std::byte* data, std::size_t size_bytes, std::shared_ptr<const void> owner,
+                 MemoryKind kind) override {
+    check_wrapped(data, size_bytes);
+    auto storage = std::make_shared<Storage>(machine_, data, size_bytes, kind, std::move(owner));
+    if (kind != MemoryKind::host) machine_->add_storage(storage);
+    return std::make_shared<SimBuffer>(machine_, std::move(storage));
   }
   std::unique_ptr<Stream> make_stream(const StreamOptions& options) override {
     return sim::make_stream(weak_from_this(), machine_, options);

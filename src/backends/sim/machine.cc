@@ -83,11 +83,13 @@ void Machine::violation(std::string text) {
 
 void Machine::add_storage(const StorageRef& storage) {
   sched::LockGuard lock(mutex_);
-  storages_[storage->data()] = storage;
+  std::weak_ptr<Storage>& known = storages_[storage->data()];
+  if (known.expired()) known = storage;  // else: memory of this machine, wrapped
 }
 void Machine::remove_storage(const std::byte* data) {
   sched::LockGuard lock(mutex_);
-  storages_.erase(data);
+  const auto it = storages_.find(data);
+  if (it != storages_.end() && it->second.expired()) storages_.erase(it);
 }
 StorageRef Machine::find_storage(const std::byte* data) const {
   sched::LockGuard lock(mutex_);

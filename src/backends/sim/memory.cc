@@ -47,12 +47,13 @@ Storage::Storage(MachineRef machine, std::size_t size, MemoryKind kind, MemoryUs
     std::memcpy(data_ + i, &kPoison, std::min(sizeof kPoison, size_ - i));
 }
 
-Storage::Storage(MachineRef machine, std::byte* data, std::size_t size, std::shared_ptr<const void> owner)
-    : machine_(std::move(machine)), data_(data), size_(size), owner_(std::move(owner)) {}
+Storage::Storage(MachineRef machine, std::byte* data, std::size_t size, MemoryKind kind,
+                 std::shared_ptr<const void> owner)
+    : machine_(std::move(machine)), data_(data), size_(size), kind_(kind), owner_(std::move(owner)) {}
 
 Storage::~Storage() {
+  if (kind_ != MemoryKind::host || block_) machine_->remove_storage(data_);
   if (!block_) return;
-  machine_->remove_storage(data_);
   check_red_zones("when it was freed");
   ::operator delete(block_, kAlignment);
 }

@@ -15,7 +15,8 @@ class Storage {
  public:
   /// Error(out_of_memory) above the budget or what the system has.
   Storage(MachineRef machine, std::size_t size, MemoryKind kind, MemoryUse use);
-  Storage(MachineRef machine, std::byte* data, std::size_t size, std::shared_ptr<const void> owner);
+  Storage(MachineRef machine, std::byte* data, std::size_t size, MemoryKind kind,
+          std::shared_ptr<const void> owner);
   ~Storage();
   Storage(const Storage&) = delete;
 

@@ -220,7 +220,8 @@ class SimStream final : public Stream {
     if (!storage && (buffer.kind() != MemoryKind::host || !buffer.host_data()))
       throw Error(ErrorCode::misuse, std::string(what) + ": a buffer of another device");
     if (!storage)
-      storage = std::make_shared<Storage>(machine_, buffer.host_data(), buffer.size_bytes(), nullptr);
+      storage = std::make_shared<Storage>(machine_, buffer.host_data(), buffer.size_bytes(), MemoryKind::host,
+                                          nullptr);
     return {std::move(storage), operand.offset, operand.size};
   }
   Work::Range kernel_range(const Operand& operand, const char* what) const {

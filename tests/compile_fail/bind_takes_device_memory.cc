@@ -1,0 +1,12 @@
+// expect: no matching function for call to
+#include <headrace/runtime.h>
+void f(headrace::Context& context, headrace::DeviceBuffer<float>& device,
+       headrace::PinnedBuffer<float>& pinned) {
+#ifdef HEADRACE_CONTROL
+  context.bind("x", device.span());
+  (void)pinned;
+#else
+  context.bind("x", pinned.span());
+  (void)device;
+#endif
+}
