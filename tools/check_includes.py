@@ -38,7 +38,7 @@ LAYERS = {
 # public headers beyond LOWEST that a layer implements
 PUBLIC = {"api": None, "ladder": None, "workload": None, "runtime": {"headrace/tensor.h", "headrace/runtime.h"},
           "pipeline": {"headrace/tensor.h", "headrace/runtime.h", "headrace/session.h",
-                       "headrace/pipeline.h", "headrace/latency.h"}}
+                       "headrace/pipeline.h", "headrace/latency.h", "headrace/dlpack.h"}}
 
 # vendor header pattern -> folders of src that may include it
 VENDORS = [

@@ -161,6 +161,7 @@ class DeviceEvent {
  private:
   friend class DeviceStream;
   friend class Context;
+  friend class Session;
   explicit DeviceEvent(std::shared_ptr<detail::Moment> moment) : moment_(std::move(moment)) {}
   detail::Moment& moment() const;
   std::shared_ptr<detail::Moment> moment_;

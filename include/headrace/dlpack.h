@@ -67,4 +67,9 @@ class DeviceTensor {
   bool read_only_ = false;
 };
 
+struct NamedDeviceTensor {
+  std::string_view name;
+  DeviceTensor tensor;
+};
+
 }  // namespace headrace

@@ -28,6 +28,7 @@
 #include <span>
 #include <string_view>
 
+#include <headrace/dlpack.h>
 #include <headrace/runtime.h>
 
 namespace headrace {
@@ -94,6 +95,8 @@ struct SubmitOptions {
   /// callbacks come one at a time, in the order of readiness. Must not block long, nor wait for this
   /// session's tickets.
   std::function<void(Ticket)> callback{};
+  /// The results stay in device memory, for OutputLease::device: nothing is downloaded.
+  bool outputs_on_device = false;
 };
 
 /// Exclusive, writable input memory of one future inference. Returned unused when it is destroyed without
@@ -131,6 +134,10 @@ class OutputLease {
   ~OutputLease();
   ConstTensorView operator[](std::string_view name) const;
   ConstTensorView operator[](std::size_t index) const;  ///< in the order of Engine::outputs()
+  /// An output in device memory, of an item with SubmitOptions::outputs_on_device or of a CPU; read-only, and
+  /// not of a batch. The lease's memory is used again when the lease, all its tensors (and their exports),
+  /// and what was submitted on streams of device.h with them are gone.
+  DeviceTensor device(std::string_view name);
   std::uint64_t tag() const { return tag_; }
   std::uint64_t sequence() const { return sequence_; }  ///< order of submission, from 0
   const TicketTimes& times() const { return times_; }
@@ -145,7 +152,8 @@ class OutputLease {
   void release() noexcept;
   std::shared_ptr<pipeline::SessionCore> core_;
   pipeline::OutputSlot* slot_ = nullptr;
-  std::int64_t row_ = -1;  ///< of a batch; -1: all of it
+  std::shared_ptr<detail::Memory> memory_;  ///< of the tensors that `device` gave: returns the slot
+  std::int64_t row_ = -1;                   ///< of a batch; -1: all of it
   std::uint64_t tag_ = 0, sequence_ = 0;
   TicketTimes times_;
 };
@@ -216,6 +224,17 @@ class Session {
   [[nodiscard]] Ticket submit(std::span<const NamedView> inputs, SubmitOptions options = {});
   [[nodiscard]] Ticket submit(std::initializer_list<NamedView> inputs, SubmitOptions options = {}) {
     return submit(std::span(inputs.begin(), inputs.size()), std::move(options));
+  }
+  /// Device memory of the caller, used where it lies: no staging, no upload. It is read after `ready` (by
+  /// default: now), on the device; work that failed before `ready` fails the ticket. The session keeps the
+  /// memory until it was read: the ticket's times().uploaded_ns, at the latest its result, say that it may be
+  /// written again, and then a deleter (DLPack) is called. Waits and drops as acquire does.
+  /// Error(unsupported) with batching, and where shapes depend on values of inputs.
+  [[nodiscard]] Ticket submit_device(std::span<const NamedDeviceTensor> inputs, const DeviceEvent& ready = {},
+                                     SubmitOptions options = {});
+  [[nodiscard]] Ticket submit_device(std::initializer_list<NamedDeviceTensor> inputs,
+                                     const DeviceEvent& ready = {}, SubmitOptions options = {}) {
+    return submit_device(std::span(inputs.begin(), inputs.size()), ready, std::move(options));
   }
   /// Refuses new work, finishes or cancels what was submitted, joins the threads. Idempotent. Tickets that
   /// nobody has taken, and leases, stay valid. Error(misuse) from a callback of this session.

@@ -31,11 +31,6 @@ std::size_t input_index(const Engine& engine, std::string_view name) {
   return i;
 }
 
-/// Of the addresses that kernels of the device may be given.
-std::size_t alignment_of(const Device& device, DType dtype) {
-  return device.unified_memory() ? size_bytes(dtype) : 16;
-}
-
 bool overlap(const detail::Held& a, const detail::Held& b) {
   return a.size > 0 && b.size > 0 && a.memory == b.memory && a.offset < b.offset + b.size &&
          b.offset < a.offset + a.size;
@@ -122,12 +117,7 @@ void Context::bind_memory(std::string_view tensor, const detail::Range& memory, 
     throw Error(ErrorCode::misuse, fmt::format("{} was given read-only memory", what));
   const DeviceRef device = api::device_of(s.engine);
   detail::Held held = api::hold(memory, device, what);
-  const std::size_t alignment = alignment_of(*device, dtype);
-  const auto address = reinterpret_cast<std::uintptr_t>(held.memory->buffer->device_data()) + held.offset;
-  if (held.size > 0 && address % alignment != 0)
-    throw Error(ErrorCode::misuse,
-                fmt::format("the memory given for {} is not aligned to {} bytes, as kernels of '{}' need it",
-                            what, alignment, s.engine.device()));
+  detail::check_alignment(held, size_bytes(dtype), what);
   (is_output ? s.bound_outputs : s.bound_inputs)[index] = std::move(held);
   s.checked = false;
 }
@@ -176,7 +166,7 @@ DeviceEvent Context::enqueue(DeviceStream& stream, const EnqueueOptions& options
     for (const detail::Held& held : *side) shared.keep(held.memory);
   s.context.enqueue(shared.stream(), *done->event,
                     {.input_consumed = consumed ? consumed->event.get() : nullptr, .independent = false});
-  shared.recorded(*done);
+  shared.recorded(done);
   if (consumed) {
     consumed->recorded = true;
     *options.input_consumed = DeviceEvent(consumed);

@@ -101,7 +101,11 @@ detail::Moment& DeviceEvent::moment() const {
                 "this event was never recorded; take it from DeviceStream::record or Context::enqueue");
   return *moment_;
 }
-bool DeviceEvent::ready() const { return moment().event->ready(); }
+bool DeviceEvent::ready() const {
+  if (!moment().event->ready()) return false;
+  moment_->forget();
+  return true;
+}
 void DeviceEvent::wait() const {
   moment().event->wait();
   moment_->forget();

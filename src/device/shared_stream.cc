@@ -1,5 +1,7 @@
 #include "device/shared_stream.h"
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -21,19 +23,39 @@ Held hold(const std::weak_ptr<Memory>& memory, std::size_t offset, std::size_t s
   return held;
 }
 
-Moment::Moment(DeviceRef d) : device(std::move(d)), event(device->make_event()) {
-  kept_.reserve(SharedStream::kKept);
+void check_alignment(const Held& held, std::size_t element_bytes, std::string_view what) {
+  const std::size_t alignment = held.memory->device->unified_memory() ? element_bytes : 16;
+  const auto address = reinterpret_cast<std::uintptr_t>(held.memory->buffer->device_data()) + held.offset;
+  if (held.size > 0 && address % alignment != 0)
+    throw Error(ErrorCode::misuse, std::string(what) + ": the memory given is not aligned to " +
+                                       std::to_string(alignment) +
+                                       " bytes, as kernels of this device need it");
 }
 
-void Moment::keep(std::vector<Keep>& memory) {
-  sched::LockGuard lock(mutex_);
-  kept_.swap(memory);
-  memory.clear();
+Keeper::Keeper() {
+  kept_.reserve(kMoments * kKept);
+  gone_.reserve(kMoments * kKept);
 }
 
-void Moment::forget() {
+void Keeper::add(std::uint64_t record, Keep memory) {
   sched::LockGuard lock(mutex_);
-  kept_.clear();
+  kept_.emplace_back(record, std::move(memory));
+}
+
+void Keeper::forget_until(std::uint64_t record) {
+  decltype(kept_) gone;  // ends without the lock: owners are somebody else's code
+  {
+    sched::LockGuard lock(mutex_);
+    const auto end =
+        std::find_if(kept_.begin(), kept_.end(), [&](const auto& kept) { return kept.first > record; });
+    if (end == kept_.begin()) return;
+    gone.swap(gone_);
+    gone.insert(gone.end(), std::make_move_iterator(kept_.begin()), std::make_move_iterator(end));
+    kept_.erase(kept_.begin(), end);
+  }
+  gone.clear();
+  sched::LockGuard lock(mutex_);
+  gone_.swap(gone);
 }
 
 bool Moment::over() const noexcept {
@@ -44,18 +66,12 @@ bool Moment::over() const noexcept {
   }
 }
 
-SharedStream::SharedStream(DeviceRef device, std::unique_ptr<Stream> stream)
-    : device_(std::move(device)), stream_(std::move(stream)) {
-  kept_.reserve(kKept);
-  for (std::size_t i = 0; i < kMoments; ++i) moments_.push_back(std::make_shared<Moment>(device_));
+MomentPool::MomentPool(DeviceRef device, std::shared_ptr<Keeper> keeper)
+    : device_(std::move(device)), keeper_(std::move(keeper)) {
+  for (std::size_t i = 0; i < kMoments; ++i) moments_.push_back(std::make_shared<Moment>(device_, keeper_));
 }
 
-SharedStream::~SharedStream() {
-  stream_.reset();
-  for (const MomentRef& moment : moments_) moment->forget();  // events may live on
-}
-
-MomentRef SharedStream::next_moment() {
+MomentRef MomentPool::next() {
   for (;;) {
     bool pending = false;
     for (std::size_t i = 0; i < moments_.size(); ++i) {
@@ -73,25 +89,43 @@ MomentRef SharedStream::next_moment() {
     if (!pending) break;
     sched::poll_pause(true);  // a wait would meet errors that are others'
   }
-  moments_.push_back(std::make_shared<Moment>(device_));  // somebody holds all of them
+  moments_.push_back(std::make_shared<Moment>(device_, keeper_));  // somebody holds all of them
   return moments_.back();
 }
 
-void SharedStream::recorded(Moment& done) {
-  done.recorded = true;
-  done.keep(kept_);
+SharedStream::SharedStream(DeviceRef device, std::unique_ptr<Stream> stream)
+    : device_(std::move(device)), moments_(device_, keeper_), stream_(std::move(stream)) {}
+
+SharedStream::~SharedStream() {
+  stream_.reset();
+  keeper_->forget_until(UINT64_MAX);  // events may live on
+}
+
+MomentRef SharedStream::next_moment() {
+  if (last_ && last_->over()) last_->forget();
+  return moments_.next();
+}
+
+void SharedStream::recorded(const MomentRef& moment) {
+  moment->recorded = true;
+  moment->record = records_++;
+  kept_ = 0;
+  last_ = moment.get();
 }
 
 void SharedStream::make_room(std::size_t pieces) {
-  if (!kept_.empty() && kept_.size() + pieces > kKept) record();
+  if (kept_ > 0 && kept_ + pieces > kKept) record();
 }
 
-void SharedStream::keep(Keep memory) { kept_.push_back(std::move(memory)); }
+void SharedStream::keep(Keep memory) {
+  keeper_->add(records_, std::move(memory));
+  ++kept_;
+}
 
 MomentRef SharedStream::record() {
   MomentRef moment = next_moment();
   stream_->record(*moment->event);
-  recorded(*moment);
+  recorded(moment);
   return moment;
 }
 
@@ -112,9 +146,7 @@ void SharedStream::wait(const Moment& moment) {
 
 void SharedStream::synchronize() {
   stream_->synchronize();
-  kept_.clear();
-  for (const MomentRef& moment : moments_)
-    if (moment->over()) moment->forget();
+  keeper_->forget_until(records_);
 }
 
 }  // namespace headrace::detail

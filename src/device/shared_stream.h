@@ -5,11 +5,16 @@
 // for each that hold it: the stream uses it again only when nobody holds it and its work is over, so a wait
 // never means another record than the one it was asked for. Nothing is allocated after construction, unless
 // all of a stream's moments are held, or one piece of work uses more than kKept pieces of memory. At most
-// kMoments records are pending: then the submitting thread waits for the oldest.
+// kMoments records are pending: then the submitting thread waits for the oldest. Memory is given up when a
+// host has waited for a record after its use, when the stream is found idle at its next record, or kMoments
+// records later.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/sched.h"
@@ -36,29 +41,61 @@ struct Held {
 Held hold(const std::weak_ptr<Memory>& memory, std::size_t offset, std::size_t size, const DeviceRef& device,
           std::string_view what);
 
+/// Error(misuse) when kernels of its device could not be given the address.
+void check_alignment(const Held& held, std::size_t element_bytes, std::string_view what);
+
 using Keep = std::shared_ptr<const void>;
+
+/// Memory that a stream's work uses, by the record that comes after it. Thread-safe.
+class Keeper {
+ public:
+  Keeper();
+  void add(std::uint64_t record, Keep memory);
+  /// The work before this record is over.
+  void forget_until(std::uint64_t record);
+
+ private:
+  sched::Mutex mutex_{"stream.memory"};
+  std::vector<std::pair<std::uint64_t, Keep>> kept_;  ///< rising
+  std::vector<std::pair<std::uint64_t, Keep>> gone_;  ///< empty: room that is used again
+};
 
 /// A point on a stream's timeline.
 struct Moment {
-  explicit Moment(DeviceRef device);
-  DeviceRef device;
-  EventRef event;
-  bool recorded = false;
+  Moment(DeviceRef d, std::shared_ptr<Keeper> k)
+      : device(std::move(d)), event(device->make_event()), keeper(std::move(k)) {}
+  const DeviceRef device;
+  const EventRef event;
+  const std::shared_ptr<Keeper> keeper;  ///< of its stream; null: none
+  bool recorded = false;                 ///< for whoever records it
+  std::atomic<std::uint64_t> record{0};  ///< its number on the stream, from 1; an earlier one, or 0: none
 
-  void keep(std::vector<Keep>& memory);  ///< takes them, and what was kept before is given up
-  void forget();                         ///< its work is over: gives up what it kept
-  bool over() const noexcept;            ///< never blocks, and meets no error
-
- private:
-  sched::Mutex mutex_{"moment"};
-  std::vector<Keep> kept_;
+  bool over() const noexcept;  ///< never blocks, and meets no error
+  /// The work before it is over: what it used is given up.
+  void forget() const {
+    if (keeper) keeper->forget_until(record);
+  }
 };
 using MomentRef = std::shared_ptr<Moment>;
 
+inline constexpr std::size_t kMoments = 16, kKept = 64;
+
+/// By one thread at a time.
+class MomentPool {
+ public:
+  explicit MomentPool(DeviceRef device, std::shared_ptr<Keeper> keeper = nullptr);
+  /// One that nobody holds and whose work is over; waits for it while there is work, else makes another.
+  MomentRef next();
+
+ private:
+  DeviceRef device_;
+  std::shared_ptr<Keeper> keeper_;
+  std::vector<MomentRef> moments_;  ///< in the order of use, from next_ on
+  std::size_t next_ = 0;
+};
+
 class SharedStream {
  public:
-  static constexpr std::size_t kMoments = 16, kKept = 64;
-
   SharedStream(DeviceRef device, std::unique_ptr<Stream> stream);
   ~SharedStream();  ///< waits for its work
 
@@ -67,11 +104,11 @@ class SharedStream {
   MomentRef record();
   void wait(const Moment& moment);
   void synchronize();
-  /// Moments for work that records them itself; then `recorded` says so. Memory kept before goes with `done`.
+  /// For work that records it itself; then `recorded` says so.
   MomentRef next_moment();
-  void recorded(Moment& done);
+  void recorded(const MomentRef& moment);
   void make_room(std::size_t pieces);  ///< for `keep`, without allocating
-  void keep(Keep memory);
+  void keep(Keep memory);              ///< until the next record is over
 
   const DeviceRef& device() const { return device_; }
   Stream& stream() { return *stream_; }
@@ -79,9 +116,11 @@ class SharedStream {
 
  private:
   DeviceRef device_;
-  std::vector<MomentRef> moments_;  ///< in the order of use, from next_ on
-  std::size_t next_ = 0;
-  std::vector<Keep> kept_;  ///< since the last record
+  std::shared_ptr<Keeper> keeper_ = std::make_shared<Keeper>();
+  MomentPool moments_;
+  std::uint64_t records_ = 1;     ///< the next one's number
+  std::size_t kept_ = 0;          ///< since the last record
+  const Moment* last_ = nullptr;  ///< recorded last; the pool has it
   std::unique_ptr<Stream> stream_;
 };
 

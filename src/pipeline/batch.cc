@@ -58,7 +58,7 @@ void SessionCore::open_batch(UniqueLock& lock, const std::vector<Shape>& items) 
   std::vector<ShapeMap> sizes;
   try {
     sizes = batch_shapes(items);
-    fit_input(*slot, sizes.back());
+    fit_input(*slot, sizes.back(), true);
   } catch (...) {
     error = std::current_exception();
   }

@@ -79,16 +79,19 @@ void SessionCore::answer(PrepareRequest& request, std::exception_ptr error) {
   if (--request.pending == 0) request.done.notify();
 }
 
-void SessionCore::fit_output(OutputSlot& output, const runtime::Prepared& prepared) {
+void SessionCore::fit_output(OutputSlot& output, const runtime::Prepared& prepared, bool on_device) {
   const runtime::IoLayout& layout = prepared.output_layout;
   if (output.layout.offsets != layout.offsets) output.layout.offsets = layout.offsets;
   output.layout.size_bytes = layout.size_bytes;
   for (std::size_t i = 0; i < output.shapes.size(); ++i)
     if (output.shapes[i] != prepared.outputs[i].shape) output.shapes[i] = prepared.outputs[i].shape;
   const std::size_t bytes = std::max<std::size_t>(1, layout.size_bytes);
-  if (output.arena && output.arena->size_bytes() >= bytes) return;
-  output.arena.reset();
-  output.arena = engine_->device().allocate(bytes, MemoryKind::pinned, MemoryUse::io);
+  output.on_device = on_device && !engine_->device().unified_memory();
+  BufferRef& arena = output.on_device ? output.device : output.pinned;
+  if (arena && arena->size_bytes() >= bytes) return;
+  arena.reset();
+  arena = engine_->device().allocate(bytes, output.on_device ? MemoryKind::device : MemoryKind::pinned,
+                                     MemoryUse::io);
   sched::LockGuard lock(mutex_);
   ++stats_.allocations;
 }
@@ -100,12 +103,13 @@ void SessionCore::note_late() {
 
 /// The job's input was uploaded.
 void SessionCore::input_free(Job& job, std::uint64_t generation) {
-  sched::LockGuard lock(mutex_);
+  UniqueLock lock(mutex_);
   if (job.generation != generation || !job.input) return;  // finished meanwhile
   hooks::release(job.input);
   const std::int64_t now = now_ns();
   for (TicketState* t = job.first; t; t = t->next) t->times.uploaded_ns = now;
   free_input(std::exchange(job.input, nullptr));
+  drop_given(lock);
 }
 
 // --- from the lanes
@@ -244,7 +248,16 @@ Clock::time_point SessionCore::expire() {
   return next;
 }
 
+void SessionCore::drop_given(UniqueLock& lock) {
+  if (given_up_.empty()) return;
+  std::vector<DeviceInputs> gone = std::exchange(given_up_, {});
+  lock.unlock();
+  gone.clear();
+  lock.lock();
+}
+
 void SessionCore::run_callbacks(UniqueLock& lock) {
+  drop_given(lock);
   if (calling_back_) return;  // the thread that is at it takes these as well
   calling_back_ = true;
   while (TicketState* state = callbacks_) {

@@ -91,6 +91,14 @@ const runtime::Prepared& Lane::prepare(Job& job) {
   return *prepared;
 }
 
+void Lane::bind_input(std::size_t index, const InputSlot& input) {
+  if (input.given.tensors.empty())
+    return context_.bind_input(index, input.arena, input.layout.offsets[index]);
+  // The slot keeps the memory until it is consumed; the context would keep it until the next inference.
+  const detail::Held& held = input.given.tensors[index];
+  context_.bind_input(index, BufferRef(BufferRef(), held.memory->buffer.get()), held.offset);
+}
+
 void Lane::run(Job& job) {
   const hooks::Range range("enqueue", job.first->sequence + 1);
   InputSlot& input = *job.input;
@@ -98,16 +106,18 @@ void Lane::run(Job& job) {
   hooks::acquire(&input);
   hooks::acquire(&output);
   try {
-    core_.fit_output(output, prepare(job));
-    for (std::size_t i = 0; i < input.layout.offsets.size(); ++i)
-      context_.bind_input(i, input.arena, input.layout.offsets[i]);
+    core_.fit_output(output, prepare(job), job.outputs_on_device);
+    for (std::size_t i = 0; i < input.layout.offsets.size(); ++i) bind_input(i, input);
     for (std::size_t i = 0; i < output.layout.offsets.size(); ++i)
-      context_.bind_output(i, output.arena, output.layout.offsets[i]);
+      context_.bind_output(i, output.arena(), output.layout.offsets[i]);
+    runtime::EnqueueOptions options;
+    if (input.given.ready) options.inputs_ready = input.given.ready->event.get();
     if (apart_) {
       Event &uploaded = freer_->next(), &done = finisher_->next();
-      context_.enqueue({*upload_, *compute_, *download_}, done, {.input_consumed = &uploaded});
+      options.input_consumed = &uploaded;
+      context_.enqueue({*upload_, *compute_, *download_}, done, options);
     } else {
-      context_.enqueue(*compute_, *done_);
+      context_.enqueue(*compute_, *done_, options);
       done_->wait();
     }
   } catch (...) {

@@ -32,6 +32,7 @@ class Lane {
   void work();
   void run(Job& job);
   const runtime::Prepared& prepare(Job& job);
+  void bind_input(std::size_t index, const InputSlot& input);
 
   SessionCore& core_;
   int index_;

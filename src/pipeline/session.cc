@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "pipeline/session_core.h"
+#include "runtime/engine_state.h"
 
 namespace headrace {
 
@@ -21,6 +22,16 @@ namespace {
   throw Error(ErrorCode::misuse,
               fmt::format("this {} was moved away (submitted, taken or assigned) and holds nothing", what));
 }
+
+/// Memory of an output lease that device tensors share.
+struct LeasedMemory {
+  detail::Memory memory;
+  std::shared_ptr<SessionCore> core;
+  OutputSlot* slot = nullptr;
+  ~LeasedMemory() {
+    if (slot) core->return_output(slot);
+  }
+};
 
 template <class Infos>
 std::size_t index_of(const Infos& infos, std::string_view name, const char* kind) {
@@ -67,6 +78,7 @@ OutputLease::OutputLease(std::shared_ptr<SessionCore> core, const TicketState& s
 OutputLease::OutputLease(OutputLease&& other) noexcept
     : core_(std::move(other.core_)),
       slot_(std::exchange(other.slot_, nullptr)),
+      memory_(std::move(other.memory_)),
       row_(other.row_),
       tag_(other.tag_),
       sequence_(other.sequence_),
@@ -76,6 +88,7 @@ OutputLease& OutputLease::operator=(OutputLease&& other) noexcept {
     release();
     core_ = std::move(other.core_);
     slot_ = std::exchange(other.slot_, nullptr);
+    memory_ = std::move(other.memory_);
     row_ = other.row_;
     tag_ = other.tag_;
     sequence_ = other.sequence_;
@@ -85,7 +98,9 @@ OutputLease& OutputLease::operator=(OutputLease&& other) noexcept {
 }
 OutputLease::~OutputLease() { release(); }
 void OutputLease::release() noexcept {
-  if (slot_) core_->return_output(std::exchange(slot_, nullptr));
+  OutputSlot* slot = std::exchange(slot_, nullptr);
+  if (std::exchange(memory_, nullptr)) return;  // the last one that has it returns the slot
+  if (slot) core_->return_output(slot);
 }
 void OutputLease::hand_over() {
   if (!slot_) throw_moved("output lease");
@@ -102,7 +117,12 @@ ConstTensorView OutputLease::operator[](std::size_t index) const {
     throw Error(
         ErrorCode::invalid_argument,
         fmt::format("output index {} is out of range: the engine has {} outputs", index, infos.size()));
-  const std::byte* data = slot_->arena->host_data() + slot_->layout.offsets[index];
+  if (slot_->on_device)
+    throw Error(ErrorCode::misuse,
+                fmt::format("output '{}' lies in device memory, as submit was told to leave "
+                            "it there; take it with OutputLease::device",
+                            infos[index].name));
+  const std::byte* data = slot_->pinned->host_data() + slot_->layout.offsets[index];
   Shape shape = slot_->shapes[index];
   if (row_ < 0) return {infos[index].dtype, std::move(shape), data};
   if (shape.empty() || row_ >= shape[0])
@@ -113,6 +133,31 @@ ConstTensorView OutputLease::operator[](std::size_t index) const {
   shape[0] = 1;
   data += static_cast<std::size_t>(row_) * tensor_bytes(infos[index].dtype, shape);
   return {infos[index].dtype, std::move(shape), data};
+}
+
+DeviceTensor OutputLease::device(std::string_view name) {
+  if (!slot_) throw_moved("output lease");
+  const DeviceRef& device = core_->engine().state().device;
+  if (row_ >= 0)
+    throw Error(ErrorCode::unsupported, "an item of a batch has its outputs in host memory only");
+  if (!slot_->on_device && !device->unified_memory())
+    throw Error(ErrorCode::misuse,
+                "this item's outputs were downloaded; submit it with SubmitOptions::outputs_on_device");
+  const auto infos = core_->engine().outputs();
+  const std::size_t i = index_of(infos, name, "output");
+  if (!memory_) {
+    const auto leased = std::make_shared<LeasedMemory>();
+    leased->memory = {slot_->arena(), device};
+    core_->hand_over(slot_);  // its tensors may go anywhere
+    leased->core = core_;
+    leased->slot = slot_;
+    memory_ = {leased, &leased->memory};
+  }
+  const Shape& shape = slot_->shapes[i];
+  return {memory_,
+          {memory_, slot_->layout.offsets[i], tensor_bytes(infos[i].dtype, shape)},
+          infos[i].dtype,
+          shape};
 }
 
 std::string_view to_string(TicketStatus status) {
@@ -214,6 +259,20 @@ Ticket Session::submit(InputLease&& input, SubmitOptions options) {
 }
 Ticket Session::submit(std::span<const NamedView> inputs, SubmitOptions options) {
   return Ticket(core_, core_->submit_copy(inputs, std::move(options)));
+}
+Ticket Session::submit_device(std::span<const NamedDeviceTensor> inputs, const DeviceEvent& ready,
+                              SubmitOptions options) {
+  const DeviceRef& device = core_->engine().state().device;
+  std::vector<detail::Held> memory;
+  for (const NamedDeviceTensor& named : inputs) {
+    const detail::Range& range = named.tensor.range_;
+    memory.push_back(detail::hold(range.memory, range.offset, range.size, device, named.name));
+  }
+  if (ready && ready.moment_->device != device)
+    throw Error(ErrorCode::misuse,
+                "submit_device: this event belongs to another engine's device; record it on a stream of the "
+                "session's engine");
+  return Ticket(core_, core_->submit_device(inputs, memory, ready.moment_, std::move(options)));
 }
 void Session::close() { core_->close(core_->options().closing); }
 void Session::close(Closing how) { core_->close(how); }

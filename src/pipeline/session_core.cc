@@ -164,9 +164,19 @@ InputSlot* SessionCore::take_input(UniqueLock& lock) {
   return slot;
 }
 
-/// Lays the slot out for these shapes; allocates when it has to grow.
-void SessionCore::fit_input(InputSlot& slot, const ShapeMap& shapes) {
-  if (slot.arena && slot.shape_map == shapes) return;
+/// Lays the slot out for these shapes; with `memory`, allocates when it has to grow.
+void SessionCore::fit_input(InputSlot& slot, const ShapeMap& shapes, bool memory) {
+  slot.given = {};
+  if (slot.shape_map != shapes || shapes.empty()) lay_out(slot, shapes);
+  const std::size_t bytes = std::max<std::size_t>(1, slot.layout.size_bytes);
+  if (!memory || (slot.arena && slot.arena->size_bytes() >= bytes)) return;
+  slot.arena.reset();
+  slot.arena = engine_->device().allocate(bytes, MemoryKind::pinned, MemoryUse::io);
+  sched::LockGuard lock(mutex_);
+  ++stats_.allocations;
+}
+
+void SessionCore::lay_out(InputSlot& slot, const ShapeMap& shapes) const {
   slot.shape_map.clear();
   const auto infos = engine_->inputs();
   std::vector<std::size_t> sizes;
@@ -178,17 +188,10 @@ void SessionCore::fit_input(InputSlot& slot, const ShapeMap& shapes) {
     sizes.push_back(tensor_bytes(infos[i].dtype, slot.shapes[i]));
   }
   slot.layout = runtime::make_layout(sizes);
-  const std::size_t bytes = std::max<std::size_t>(1, slot.layout.size_bytes);
-  if (!slot.arena || slot.arena->size_bytes() < bytes) {
-    slot.arena.reset();
-    slot.arena = engine_->device().allocate(bytes, MemoryKind::pinned, MemoryUse::io);
-    sched::LockGuard lock(mutex_);
-    ++stats_.allocations;
-  }
   slot.shape_map = shapes;
 }
 
-InputSlot* SessionCore::acquire(const ShapeMap& shapes) {
+InputSlot* SessionCore::acquire(const ShapeMap& shapes, bool memory) {
   if (options_.batch.max_batch > 1)
     throw Error(ErrorCode::misuse,
                 "a session that batches has no leases for whole inputs; hand over single items with "
@@ -201,7 +204,7 @@ InputSlot* SessionCore::acquire(const ShapeMap& shapes) {
   lock.unlock();
   hooks::acquire(slot);
   try {
-    fit_input(*slot, shapes);
+    fit_input(*slot, shapes, memory);
   } catch (...) {
     return_input(slot);
     throw;
@@ -216,6 +219,7 @@ void SessionCore::return_input(InputSlot* slot) noexcept {
 }
 
 void SessionCore::free_input(InputSlot* slot) {
+  if (!slot->given.tensors.empty()) given_up_.push_back(std::exchange(slot->given, {}));
   slot->holder = 0;
   free_inputs_.push_back(slot);
   input_free_.notify();
@@ -291,68 +295,21 @@ void SessionCore::enqueue(Job& job) {
 
 TicketState* SessionCore::submit(InputSlot* slot, SubmitOptions&& options) {
   hooks::acquire(slot);  // the lease may have come here from the thread that acquired it
-  declare_host_access(engine_->device(), {slot->arena.get(), 0, slot->layout.size_bytes, Access::write},
-                      "input lease");
+  if (slot->given.tensors.empty())
+    declare_host_access(engine_->device(), {slot->arena.get(), 0, slot->layout.size_bytes, Access::write},
+                        "input lease");
   hooks::release(slot);
   UniqueLock lock(mutex_);
   require_open();
   slot->holder = 0;
+  const bool outputs_on_device = options.outputs_on_device;
   TicketState* state = make_ticket(std::move(options));
   Job* job = make_job(slot);
+  job->outputs_on_device = outputs_on_device;
   add_ticket(*job, *state);
   enqueue(*job);
   run_callbacks(lock);
   return state;
-}
-
-TicketState* SessionCore::submit_copy(std::span<const NamedView> inputs, SubmitOptions&& options) {
-  const auto infos = engine_->inputs();
-  std::vector<const NamedView*> order(infos.size(), nullptr);
-  ShapeMap shapes;
-  for (const NamedView& view : inputs) {
-    const auto it =
-        std::find_if(infos.begin(), infos.end(), [&](const auto& info) { return info.name == view.name; });
-    if (it == infos.end() || order[static_cast<std::size_t>(it - infos.begin())])
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("input '{}' {}", view.name,
-                              it == infos.end() ? "is not one of the engine's" : "is given twice"));
-    if (view.view.dtype() != it->dtype)
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("input '{}' takes {}, but the tensor given holds {}", it->name,
-                              to_string(it->dtype), to_string(view.view.dtype())));
-    order[static_cast<std::size_t>(it - infos.begin())] = &view;
-    shapes[it->name] = view.view.shape();
-  }
-  for (std::size_t i = 0; i < infos.size(); ++i)
-    if (!order[i])
-      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' is missing", infos[i].name));
-  if (options_.batch.max_batch > 1) return submit_row(order, std::move(options));
-  InputSlot* slot = acquire(shapes);
-  std::vector<Stager::Piece> pieces;
-  for (std::size_t i = 0; i < order.size(); ++i)
-    pieces.push_back({slot->arena->host_data() + slot->layout.offsets[i], order[i]->view.data(),
-                      order[i]->view.size_bytes()});
-  stager_.copy(pieces);
-  note_staged(slot->layout.size_bytes);
-  try {
-    return submit(slot, std::move(options));
-  } catch (...) {
-    return_input(slot);
-    throw;
-  }
-}
-
-void SessionCore::note_staged(std::size_t bytes) {
-  bool first = false;
-  {
-    sched::LockGuard lock(mutex_);
-    first = stats_.staged++ == 0;
-    stats_.staged_bytes += bytes;
-  }
-  if (first && !engine_->device().unified_memory())
-    log(LogSeverity::warning,
-        "input comes from pageable memory and is copied into pinned memory first; fill the lease that "
-        "Session::acquire gives to avoid the copy (said once)");
 }
 
 void SessionCore::prepare(const ShapeMap& shapes) {

@@ -7,6 +7,7 @@
 //   session_core.cc  construction, inputs and admission, closing      lane.cc     jobs onto a context
 //   delivery.cc      from a finished job to ready tickets             batch.cc    single items into jobs
 //   tickets.cc       what Ticket and OutputLease ask for              stager.cc   copies from pageable memory
+//   hand_over.cc     views and device memory that callers submit
 #pragma once
 
 #include <cstdint>
@@ -47,8 +48,11 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   const SessionOptions& options() const { return options_; }
 
   // inputs
-  InputSlot* acquire(const ShapeMap& shapes);
-  TicketState* submit(InputSlot* slot, SubmitOptions&& options);
+  InputSlot* acquire(const ShapeMap& shapes) { return acquire(shapes, true); }
+  TicketState* submit(InputSlot* slot, SubmitOptions&& options);  ///< the slot stays the caller's on errors
+  /// `memory`: of each input; `ready`: null is now.
+  TicketState* submit_device(std::span<const NamedDeviceTensor> inputs, std::span<const detail::Held> memory,
+                             detail::MomentRef ready, SubmitOptions&& options);
   TicketState* submit_copy(std::span<const NamedView> inputs, SubmitOptions&& options);
   void return_input(InputSlot* slot) noexcept;
 
@@ -76,7 +80,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   };
   Work next_work(Lane& lane);
   void answer(PrepareRequest& request, std::exception_ptr error);
-  void fit_output(OutputSlot& output, const runtime::Prepared& prepared);
+  void fit_output(OutputSlot& output, const runtime::Prepared& prepared, bool on_device);
   void note_late();
   void input_free(Job& job, std::uint64_t generation);
   void finish(Lane& lane, Job& job, std::exception_ptr error);
@@ -105,8 +109,11 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   Clock::time_point expire();            ///< what is due; the time when the next item is
   void run_callbacks(UniqueLock& lock);  ///< gives up the lock; one thread at a time
   OutputSlot* find_output(Lane& lane);
-  void fit_input(InputSlot& slot, const ShapeMap& shapes);  ///< without the mutex
-  void note_staged(std::size_t bytes);                      ///< without the mutex
+  InputSlot* acquire(const ShapeMap& shapes, bool memory);
+  void fit_input(InputSlot& slot, const ShapeMap& shapes, bool memory);  ///< without the mutex
+  void lay_out(InputSlot& slot, const ShapeMap& shapes) const;
+  void drop_given(UniqueLock& lock);    ///< gives up the lock: deleters are somebody else's code
+  void note_staged(std::size_t bytes);  ///< without the mutex
 
   // batches: batch.cc
   TicketState* submit_row(const std::vector<const NamedView*>& inputs, SubmitOptions&& options);
@@ -131,11 +138,12 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   std::vector<Job*> queue_;  ///< waiting, oldest first
   std::vector<Job*> order_;  ///< running or complete, not delivered
   std::vector<std::unique_ptr<Lane>> lanes_;
-  Job* open_ = nullptr;                ///< the batch that takes rows
-  std::vector<ShapeMap> batch_sizes_;  ///< shapes of the batches that open_'s items can make
-  std::vector<Shape> batch_items_;     ///< shapes of those items
-  bool opening_ = false;               ///< a thread makes the next open_
-  std::uint64_t filling_ = 0;          ///< batches that are open, or whose rows are being copied
+  Job* open_ = nullptr;                 ///< the batch that takes rows
+  std::vector<ShapeMap> batch_sizes_;   ///< shapes of the batches that open_'s items can make
+  std::vector<Shape> batch_items_;      ///< shapes of those items
+  bool opening_ = false;                ///< a thread makes the next open_
+  std::uint64_t filling_ = 0;           ///< batches that are open, or whose rows are being copied
+  std::vector<DeviceInputs> given_up_;  ///< of inputs that are free again
   TicketState *callbacks_ = nullptr, *last_callback_ = nullptr;
   bool calling_back_ = false;
   bool closing_ = false, closed_ = false;

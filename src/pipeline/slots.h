@@ -11,10 +11,17 @@
 #include <headrace/session.h>
 
 #include "device/device.h"
+#include "device/shared_stream.h"
 #include "pipeline/signal.h"
 #include "runtime/engine.h"
 
 namespace headrace::pipeline {
+
+/// Inputs that the caller hands over in device memory.
+struct DeviceInputs {
+  std::vector<detail::Held> tensors;  ///< by input; empty: there are none
+  detail::MomentRef ready;            ///< null: now
+};
 
 /// Memory of the inputs of one inference: one block, laid out as runtime::make_layout says.
 struct InputSlot {
@@ -23,10 +30,13 @@ struct InputSlot {
   std::vector<Shape> shapes;
   ShapeMap shape_map;
   std::uint64_t holder = 0;  ///< thread that acquired the lease; 0: free or in flight
+  DeviceInputs given{};      ///< device memory of the caller, instead of the arena
 };
 
 struct OutputSlot {
-  BufferRef arena;
+  BufferRef pinned, device;  ///< made when they are first needed
+  bool on_device = false;    ///< which one holds the results
+  const BufferRef& arena() const { return on_device ? device : pinned; }
   runtime::IoLayout layout;
   std::vector<Shape> shapes;
   std::uint64_t holder = 0;  ///< thread that holds the lease; 0: free, in flight, or in a ticket
@@ -49,6 +59,7 @@ struct Job {
   bool sealed = false;                ///< takes no more rows
   sched::Clock::time_point due{};     ///< when it is sealed at the latest
   ShapeMap shapes;                    ///< of the sealed batch
+  bool outputs_on_device = false;
 };
 
 struct TicketState {

@@ -79,8 +79,9 @@ OutputSlot* SessionCore::take_output(TicketState& state) {
     if (slot->references == 1) slot->holder = sched::this_thread_id();
   }
   hooks::acquire(slot);
-  declare_host_access(engine_->device(), {slot->arena.get(), 0, slot->layout.size_bytes, Access::read},
-                      "output lease");
+  if (!slot->on_device)
+    declare_host_access(engine_->device(), {slot->pinned.get(), 0, slot->layout.size_bytes, Access::read},
+                        "output lease");
   hooks::release(slot);
   return slot;
 }

@@ -99,6 +99,8 @@ struct EnqueueOptions {
   /// Recorded when the bound inputs may be overwritten: after the upload, or after the last step that reads
   /// one.
   Event* input_consumed = nullptr;
+  /// The inputs that lie in device memory are ready after it; what failed before it fails this inference.
+  Event* inputs_ready = nullptr;
   /// What failed on these streams before does not touch this inference (Stream::start_item). Not for streams
   /// of somebody who computes the inputs on them.
   bool independent = true;

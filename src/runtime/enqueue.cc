@@ -175,6 +175,7 @@ void Context::State::submit(const Streams& streams, Event& done, const EnqueueOp
     streams.compute.wait(*slot->emptied);
   }
   if (options.independent) streams.compute.start_item();
+  if (options.inputs_ready) streams.compute.wait(*options.inputs_ready);
   if (overlaps && options.independent) {
     streams.upload.start_item();
     streams.download.start_item();

@@ -1,4 +1,5 @@
 // expect: no matching function for call to
+// T-KIND: pinned memory is no device memory.
 #include <headrace/runtime.h>
 void f(headrace::Context& context, headrace::DeviceBuffer<float>& device,
        headrace::PinnedBuffer<float>& pinned) {

@@ -1,4 +1,5 @@
 // expect: pageable memory is not copied asynchronously
+// T-PINNED-ONLY
 #include <vector>
 
 #include <headrace/device.h>

@@ -1,15 +1,14 @@
 // Tensors of other libraries, in and out without copies.
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "api/dlpack_abi.h"
 #include "pipeline/sim_engine.h"
 #include "pipeline/small_engine.h"
+#include "support/expect_error.h"
 
 namespace headrace {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::MoodyEngine;
 using testing::SimEngine;
 
@@ -38,13 +37,8 @@ using ForeignTensor = Foreign<DLManagedTensor>;
 const DLDevice kCpu{kDLCPU, 0}, kSim{kDLExtDev, 0};
 
 void expect_refused(const Engine& engine, ForeignTensor& tensor, const char* part) {
-  try {
-    (void)DeviceTensor::from_dlpack(engine, &tensor.managed);
-    ADD_FAILURE() << "taken; expected: " << part;
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), ErrorCode::invalid_argument);
-    EXPECT_THAT(e.message(), HasSubstr(part));
-  }
+  test::expect_error(ErrorCode::invalid_argument, part,
+                     [&] { (void)DeviceTensor::from_dlpack(engine, &tensor.managed); });
   EXPECT_EQ(tensor.deleted, 0) << "a refused tensor stays its owner's";
 }
 

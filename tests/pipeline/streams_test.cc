@@ -6,28 +6,20 @@
 #include "base/sched.h"
 #include "pipeline/sim_engine.h"
 #include "pipeline/small_engine.h"
+#include "plan/plan_util.h"
+#include "support/expect_error.h"
 
 namespace headrace {
 namespace {
 
 using namespace std::chrono_literals;
+using test::expect_error;
 using testing::Gate;
 using ::testing::HasSubstr;
 using testing::MoodyEngine;
 using testing::SimEngine;
 
 constexpr std::size_t kMax = 8 * 4;  // elements of the largest batch
-
-template <class F>
-void expect_error(ErrorCode code, const char* part, F&& act) {
-  try {
-    act();
-    ADD_FAILURE() << "nothing was thrown; expected: " << part;
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), code) << e.message();
-    EXPECT_THAT(e.message(), HasSubstr(part));
-  }
-}
 
 /// A context with memory and a stream, for batches of up to 8.
 struct Bench {
@@ -205,6 +197,32 @@ TEST(Streams, MemoryOutlivesItsOwnerWhileWorkUsesIt) {
   for (const float v : result.read()) EXPECT_EQ(v, 4);
 }
 
+TEST(Streams, MemoryIsGivenUpWhenTheHostHasSeenItsWorkEnd) {
+  const Engine engine = testing::small_engine();
+  DeviceStream stream(engine);
+  const auto bytes = [&] { return engine.statistics().io.now; };
+  const auto use = [&] {
+    DeviceBuffer<float> device(engine, 8);
+    PinnedBuffer<float> host(engine, 8);
+    copy(stream, device.span(), host.span());
+  };
+  use();
+  EXPECT_EQ(bytes(), 64u) << "the stream keeps what it uses";
+  const DeviceEvent first = stream.record();
+  use();
+  const DeviceEvent second = stream.record();
+  first.wait();
+  EXPECT_LE(bytes(), 64u);
+  use();
+  second.wait();
+  EXPECT_EQ(bytes(), 64u) << "what came after that record may be in use";
+  stream.synchronize();
+  EXPECT_EQ(bytes(), 0u);
+  use();
+  stream.record().wait();
+  EXPECT_EQ(bytes(), 0u);
+}
+
 TEST(Streams, AnEventMeansItsOwnRecordForEver) {  // T-EVENT-GEN
   Gate gate;
   MoodyEngine engine({.mood = [&](float v) {
@@ -337,6 +355,36 @@ TEST(Streams, PageableMemoryIsCopiedBlocking) {
     copy_and_wait(bench.stream, HostSpan(results), bench.out.span().subspan(0, 4));
     EXPECT_EQ(results, std::vector<float>(4, 42));
     expect_no_hazards(engine);
+  }
+}
+
+TEST(Streams, ValuesThatShapesDependOnAreSetByTheHost) {
+  compiler::Options options{.device = "reference"};
+  options.opt_level = 0;
+  const Plan plan = compiler::compile(test::scaled_graph(), test::reference_registry(), options);
+  const Engine engine = Engine::from(runtime::Engine::create(std::make_shared<const Plan>(plan),
+                                                             test::reference_registry(), {.threads = 1}));
+  Context context(engine);
+  DeviceStream stream(engine);
+  DeviceBuffer<float> x(engine, 12), scale(engine, 1), y(engine, 36);
+  context.bind("x", x.span());
+  context.bind("scale", scale.span());
+  context.bind("y", y.span());
+  const std::vector<float> two{2}, three{3}, values{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  const std::vector<std::int32_t> integer{2};
+  expect_error(ErrorCode::invalid_argument, "'scale'", [&] { context.prepare(); });
+  expect_error(ErrorCode::invalid_argument, "takes f32",
+               [&] { context.set_value("scale", ConstTensorView(std::span(integer), {1})); });
+  for (const auto& factor : {two, three}) {
+    context.set_value("scale", ConstTensorView(std::span(factor), {1}));
+    const auto columns = static_cast<std::int64_t>(6 * factor[0]);
+    EXPECT_EQ(context.prepare().at("y"), (Shape{2, columns}));
+    copy_and_wait(stream, x.span(), HostSpan(values));
+    (void)context.enqueue(stream);
+    std::vector<float> results(static_cast<std::size_t>(2 * columns));
+    copy_and_wait(stream, HostSpan(results), y.span().subspan(0, results.size()));
+    for (std::size_t i = 0; i < results.size(); ++i)
+      EXPECT_EQ(results[i], values[i / static_cast<std::size_t>(factor[0])]) << i;
   }
 }
 
