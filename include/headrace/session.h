@@ -93,7 +93,7 @@ struct SubmitOptions {
   std::chrono::nanoseconds deadline{0};
   /// Called once when the ticket is ready, on some thread of the session or of a caller; a session's
   /// callbacks come one at a time, in the order of readiness. Must not block long, nor wait for this
-  /// session's tickets.
+  /// session's tickets or inputs: acquire and submit throw Error(misuse) where they would wait.
   std::function<void(Ticket)> callback{};
   /// The results stay in device memory, for OutputLease::device: nothing is downloaded.
   bool outputs_on_device = false;

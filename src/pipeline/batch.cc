@@ -65,6 +65,12 @@ void SessionCore::open_batch(UniqueLock& lock, const std::vector<Shape>& items) 
   lock.lock();
   opening_ = false;
   input_free_.notify();  // who waits for an input can use this batch
+  try {
+    grow_pools();
+    batch_items_ = items;
+  } catch (...) {
+    error = std::current_exception();
+  }
   if (error) {
     --filling_;
     free_input(slot);
@@ -73,7 +79,6 @@ void SessionCore::open_batch(UniqueLock& lock, const std::vector<Shape>& items) 
   }
   slot->holder = 0;
   batch_sizes_ = std::move(sizes);
-  batch_items_ = items;
   open_ = make_job(slot);
   open_->stage = Job::Stage::open;
   open_->due = Clock::after(options_.batch.max_delay);
@@ -95,10 +100,12 @@ TicketState* SessionCore::submit_row(const std::vector<const NamedView*>& inputs
     else
       open_batch(lock, items);
   }
+  grow_pools();
   Job& job = *open_;
   TicketState* state = make_ticket(std::move(options));
   add_ticket(job, *state);
   state->row = job.rows++;
+  if (state->deadline < job.due) work_.notify();  // lanes watch the time
   InputSlot& slot = *job.input;
   if (job.rows == batch_sizes_.back().begin()->second[0]) seal_batch(lock);
   lock.unlock();
@@ -129,7 +136,7 @@ void SessionCore::seal_batch(UniqueLock& lock) {
   job->sealed = true;
   // The smallest size that holds the rows; later batches may be of other items.
   const auto fits = [&](const ShapeMap& shapes) { return shapes.begin()->second[0] >= job->rows; };
-  job->shapes = *std::find_if(batch_sizes_.begin(), batch_sizes_.end(), fits);
+  job->shapes = std::move(*std::find_if(batch_sizes_.begin(), batch_sizes_.end(), fits));
   if (job->filled == job->rows) run_batch(lock, *job);
 }
 
@@ -154,8 +161,7 @@ void SessionCore::run_batch(UniqueLock& lock, Job& job) {
   lock.lock();
   --filling_;
   if (job.alive == 0 || broken_) {  // nobody waits for it any more
-    for (TicketState* t = job.first; t; t = t->next)
-      if (t->pending()) fail_ticket(*t, broken_);
+    fail_waiting(job, broken_, stats_.failed);
     free_input(std::exchange(job.input, nullptr));
     deliver(job);
     work_.notify();

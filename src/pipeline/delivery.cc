@@ -6,17 +6,13 @@
 
 #include "base/hooks.h"
 #include "base/log.h"
+#include "pipeline/inside.h"
 #include "pipeline/lane.h"
 #include "pipeline/session_core.h"
 
 namespace headrace::pipeline {
-namespace {
 
-thread_local const SessionCore* calling_back_for = nullptr;
-
-}  // namespace
-
-bool in_callback_of(const SessionCore& core) { return calling_back_for == &core; }
+bool in_callback_of(const SessionCore& core) { return Inside<SessionCore>::of(&core); }
 
 // --- to the lanes
 // --------------------------------------------------------------------------------------------
@@ -41,8 +37,11 @@ SessionCore::Work SessionCore::next_work(Lane& lane) {
   UniqueLock lock(mutex_);
   for (;;) {
     const Clock::time_point next = expire();
-    run_callbacks(lock);
-    if (open_ && (closing_ || Clock::now() >= open_->due)) {
+    if (callbacks_ && !calling_back_) {
+      run_callbacks(lock);
+      continue;  // meanwhile there may be something earlier than `next`
+    }
+    if (open_ && (closing_ || broken_ || Clock::now() >= open_->due)) {
       seal_batch(lock);
       continue;
     }
@@ -83,6 +82,7 @@ void SessionCore::fit_output(OutputSlot& output, const runtime::Prepared& prepar
   const runtime::IoLayout& layout = prepared.output_layout;
   if (output.layout.offsets != layout.offsets) output.layout.offsets = layout.offsets;
   output.layout.size_bytes = layout.size_bytes;
+  if (options_.batch.max_batch > 1) output.rows = prepared.inputs.front().shape[0];
   for (std::size_t i = 0; i < output.shapes.size(); ++i)
     if (output.shapes[i] != prepared.outputs[i].shape) output.shapes[i] = prepared.outputs[i].shape;
   const std::size_t bytes = std::max<std::size_t>(1, layout.size_bytes);
@@ -229,18 +229,14 @@ void SessionCore::forget_if_dead(Job& job) {
 Clock::time_point SessionCore::expire() {
   Clock::time_point next = open_ ? open_->due : Clock::time_point::max();
   const auto now = Clock::now();
+  const auto fail_late = [&](Job& job) {
+    for (TicketState* t = job.first; t; t = t->next)
+      if (t->pending() && !expire_ticket(*t, now)) next = std::min(next, t->deadline);
+  };
+  if (open_) fail_late(*open_);
   for (std::size_t i = 0; i < queue_.size();) {
     Job& job = *queue_[i];
-    for (TicketState* t = job.first; t; t = t->next) {
-      if (!t->pending()) continue;
-      if (t->deadline > now) {
-        next = std::min(next, t->deadline);
-        continue;
-      }
-      ++stats_.expired;
-      fail_ticket(*t, std::make_exception_ptr(
-                          Error(ErrorCode::timeout, "the item had not started when its deadline passed")));
-    }
+    fail_late(job);
     const std::size_t before = queue_.size();
     forget_if_dead(job);
     if (queue_.size() == before) ++i;
@@ -256,6 +252,15 @@ void SessionCore::drop_given(UniqueLock& lock) {
   lock.lock();
 }
 
+/// Of an item that has not started: whether it failed, for its deadline.
+bool SessionCore::expire_ticket(TicketState& state, Clock::time_point now) {
+  if (state.deadline > now) return false;
+  ++stats_.expired;
+  fail_ticket(state, std::make_exception_ptr(
+                         Error(ErrorCode::timeout, "the item had not started when its deadline passed")));
+  return true;
+}
+
 void SessionCore::run_callbacks(UniqueLock& lock) {
   drop_given(lock);
   if (calling_back_) return;  // the thread that is at it takes these as well
@@ -265,8 +270,8 @@ void SessionCore::run_callbacks(UniqueLock& lock) {
     if (!callbacks_) last_callback_ = nullptr;
     const std::function<void(Ticket)> callback = std::exchange(state->callback, nullptr);
     lock.unlock();
-    calling_back_for = this;
     try {
+      const Inside<SessionCore> inside(this);
       callback(Ticket(shared_from_this(), state));
     } catch (const std::exception& e) {
       log(LogSeverity::error,
@@ -275,7 +280,6 @@ void SessionCore::run_callbacks(UniqueLock& lock) {
       log(LogSeverity::error,
           "a session callback threw something that is not a std::exception; the ticket is not affected");
     }
-    calling_back_for = nullptr;
     lock.lock();
   }
   calling_back_ = false;

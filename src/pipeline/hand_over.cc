@@ -49,13 +49,13 @@ TicketState* SessionCore::submit_copy(std::span<const NamedView> inputs, SubmitO
     throw Error(ErrorCode::unsupported, "a session that batches gives no outputs on the device");
   if (options_.batch.max_batch > 1) return submit_row(order, std::move(options));
   InputSlot* slot = acquire(shapes);
-  std::vector<Stager::Piece> pieces;
-  for (std::size_t i = 0; i < order.size(); ++i)
-    pieces.push_back({slot->arena->host_data() + slot->layout.offsets[i], order[i]->view.data(),
-                      order[i]->view.size_bytes()});
-  stager_.copy(pieces);
-  note_staged(slot->layout.size_bytes);
   try {
+    std::vector<Stager::Piece> pieces;
+    for (std::size_t i = 0; i < order.size(); ++i)
+      pieces.push_back({slot->arena->host_data() + slot->layout.offsets[i], order[i]->view.data(),
+                        order[i]->view.size_bytes()});
+    stager_.copy(pieces);
+    note_staged(slot->layout.size_bytes);
     return submit(slot, std::move(options));
   } catch (...) {
     return_input(slot);

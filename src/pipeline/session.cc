@@ -125,7 +125,7 @@ ConstTensorView OutputLease::operator[](std::size_t index) const {
   const std::byte* data = slot_->pinned->host_data() + slot_->layout.offsets[index];
   Shape shape = slot_->shapes[index];
   if (row_ < 0) return {infos[index].dtype, std::move(shape), data};
-  if (shape.empty() || row_ >= shape[0])
+  if (shape.empty() || shape[0] != slot_->rows)
     throw Error(ErrorCode::unsupported,
                 fmt::format("output '{}' has the shape {}: it has no axis of the batch, so that it cannot be "
                             "split into items; use the session without batching",
@@ -216,8 +216,14 @@ bool Ticket::cancel() const {
 }
 void Ticket::then(std::function<void(Ticket)> callback) && {
   if (!state_) throw_moved("ticket");
-  core_->call_back(state_, std::move(callback));
-  state_ = nullptr;
+  const auto core = core_;  // the callback may assign to this ticket, or destroy it
+  TicketState* state = std::exchange(state_, nullptr);
+  try {
+    core->call_back(state, std::move(callback));
+  } catch (...) {
+    state_ = state;
+    throw;
+  }
 }
 std::uint64_t Ticket::tag() const {
   if (!state_) throw_moved("ticket");
@@ -253,9 +259,13 @@ Ticket Session::submit(InputLease&& input, SubmitOptions options) {
   if (input.core_ != core_)
     throw Error(ErrorCode::misuse,
                 "this input lease belongs to another session; submit it to the session that gave it");
-  TicketState* state = core_->submit(input.slot_, std::move(options));
-  input.slot_ = nullptr;
-  return Ticket(core_, state);
+  InputSlot* slot = std::exchange(input.slot_, nullptr);  // callbacks may assign to the lease
+  try {
+    return Ticket(core_, core_->submit(slot, std::move(options)));
+  } catch (...) {
+    input.slot_ = slot;
+    throw;
+  }
 }
 Ticket Session::submit(std::span<const NamedView> inputs, SubmitOptions options) {
   return Ticket(core_, core_->submit_copy(inputs, std::move(options)));

@@ -156,6 +156,11 @@ InputSlot* SessionCore::take_input(UniqueLock& lock) {
       continue;
     }
     require_others_to_free(self);
+    if (in_callback_of(*this))
+      throw Error(ErrorCode::misuse,
+                  fmt::format("all {} inputs are in use, and a callback cannot wait for one: the session may "
+                              "only go on when it has returned; submit on another thread",
+                              inputs_.size()));
     if (!input_free_.wait_until(lock, impatient, options_.wait)) impatient = complain("acquire");
   }
   InputSlot* slot = free_inputs_.back();
@@ -228,13 +233,21 @@ void SessionCore::free_input(InputSlot* slot) {
 // --- admission
 // -----------------------------------------------------------------------------------------------
 
-TicketState* SessionCore::make_ticket(SubmitOptions&& options) {
+void SessionCore::grow_pools() {
   if (free_tickets_.empty()) {
     tickets_.push_back(std::make_unique<TicketState>());
     free_tickets_.reserve(tickets_.capacity());
     free_tickets_.push_back(tickets_.back().get());
     ++stats_.allocations;
   }
+  if (free_jobs_.empty()) {
+    jobs_.push_back(std::make_unique<Job>());
+    free_jobs_.reserve(jobs_.capacity());
+    free_jobs_.push_back(jobs_.back().get());
+  }
+}
+
+TicketState* SessionCore::make_ticket(SubmitOptions&& options) {
   TicketState* state = free_tickets_.back();
   free_tickets_.pop_back();
   state->status = TicketStatus::waiting;
@@ -253,11 +266,6 @@ TicketState* SessionCore::make_ticket(SubmitOptions&& options) {
 }
 
 Job* SessionCore::make_job(InputSlot* input) {
-  if (free_jobs_.empty()) {
-    jobs_.push_back(std::make_unique<Job>());
-    free_jobs_.reserve(jobs_.capacity());
-    free_jobs_.push_back(jobs_.back().get());
-  }
   Job* job = free_jobs_.back();
   free_jobs_.pop_back();
   const std::uint64_t generation = job->generation + 1;
@@ -291,6 +299,8 @@ void SessionCore::enqueue(Job& job) {
   queue_.push_back(&job);
   if (options_.overflow == Overflow::drop_newest && free_inputs_.empty()) drop(job);
   work_.notify();
+  if (options_.overflow == Overflow::drop_oldest || options_.overflow == Overflow::latest)
+    input_free_.notify();  // who waits for an input may drop this one
 }
 
 TicketState* SessionCore::submit(InputSlot* slot, SubmitOptions&& options) {
@@ -301,6 +311,7 @@ TicketState* SessionCore::submit(InputSlot* slot, SubmitOptions&& options) {
   hooks::release(slot);
   UniqueLock lock(mutex_);
   require_open();
+  grow_pools();
   slot->holder = 0;
   const bool outputs_on_device = options.outputs_on_device;
   TicketState* state = make_ticket(std::move(options));

@@ -91,6 +91,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   InputSlot* take_input(UniqueLock& lock);  ///< may wait; null: a batch has been opened meanwhile
   Clock::time_point complain(const char* who);
   void require_others_to_free(std::uint64_t self) const;
+  void grow_pools();  ///< so that make_ticket and make_job cannot fail
   TicketState* make_ticket(SubmitOptions&& options);
   Job* make_job(InputSlot* input);
   void add_ticket(Job& job, TicketState& state);
@@ -106,6 +107,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   void release_ticket(TicketState& state);  ///< one reference less
   void release_output(OutputSlot* slot);    ///< one reference less
   void free_input(InputSlot* slot);
+  bool expire_ticket(TicketState& state, Clock::time_point now);
   Clock::time_point expire();            ///< what is due; the time when the next item is
   void run_callbacks(UniqueLock& lock);  ///< gives up the lock; one thread at a time
   OutputSlot* find_output(Lane& lane);

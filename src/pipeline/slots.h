@@ -41,6 +41,7 @@ struct OutputSlot {
   std::vector<Shape> shapes;
   std::uint64_t holder = 0;  ///< thread that holds the lease; 0: free, in flight, or in a ticket
   int references = 0;        ///< tickets and leases; the job, while it delivers
+  std::int64_t rows = 0;     ///< of the batch that was computed, padding included
 };
 
 struct TicketState;

@@ -59,8 +59,17 @@ bool SessionCore::wait_ticket(TicketState& state, Clock::time_point deadline) {
                       "one first, raise SessionOptions::slots, or call OutputLease::hand_over for those that "
                       "went to other threads",
                       options_.slots));
-    if (state.changed.wait_until(lock, std::min(deadline, impatient), options_.wait)) continue;
-    if (Clock::now() >= deadline) return !state.pending();
+    const bool may_expire = state.status == TicketStatus::waiting;  // workers may be busy when it does
+    const auto until = std::min(deadline, may_expire ? std::min(impatient, state.deadline) : impatient);
+    if (state.changed.wait_until(lock, until, options_.wait)) continue;
+    const auto now = Clock::now();
+    if (Job* job = state.job; state.status == TicketStatus::waiting && expire_ticket(state, now)) {
+      forget_if_dead(*job);
+      run_callbacks(lock);
+      continue;
+    }
+    if (now >= deadline) return !state.pending();
+    if (now < impatient) continue;
     impatient = complain("Ticket::wait");
   }
   return true;

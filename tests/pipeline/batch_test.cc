@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/sched.h"
-#include "pipeline/small_engine.h"
+#include "pipeline/sim_engine.h"
 
 namespace headrace {
 namespace {
@@ -122,6 +122,56 @@ TEST(Batch, MisuseIsNamed) {
   Session large{engine, {.batch = {.max_batch = 64, .max_delay = 1ms}}};  // the profile ends at 8
   Ticket ticket = Item(1).submit(large);
   expect_item(ticket, 2);
+}
+
+TEST(Batch, ADeadlineHoldsWhileTheBatchIsOpen) {
+  MoodyEngine engine({});
+  Session session{engine, {.batch = {.max_batch = 4, .max_delay = 10min}}};
+  Ticket late = Item(1).submit(session, {.deadline = 2ms}), other = Item(2).submit(session);
+  while (!late.ready() && session.stats().expired == 0) sched::sleep_for(1ms);  // nobody waits for it
+  EXPECT_THROW((void)late.get(), Error);
+  EXPECT_EQ(session.stats().expired, 1u);
+  session.close();
+  expect_item(other, 3);
+}
+
+/// Row 2 of [4] sums is no item's result.
+TEST(Batch, AnOutputWithoutTheAxisOfTheBatchIsRefused) {
+  Graph graph;
+  const Dim n = graph.shapes().symbol("N", {SymbolSource::dim, 0, 0});
+  const ValueId x = graph.add_input("x", {DType::f32, {n, 4}});
+  graph.add_output("y", graph.add1(Reduce{.axes = {0}, .keep_dims = false}, {x}));
+  compiler::Options options{.device = "reference"};
+  options.profiles = {{{"x", {1, 4}, {2, 4}, {8, 4}}}};
+  options.opt_level = 0;
+  const Engine engine = Engine::load(
+      PlanFile(std::make_shared<const Plan>(compiler::compile(std::move(graph), api::registry(), options))));
+  Session session{engine, {.batch = {.max_batch = 2, .max_delay = 10min}}};
+  Ticket a = Item(1).submit(session), b = Item(2).submit(session);
+  for (Ticket* ticket : {&a, &b}) {
+    const OutputLease out = ticket->get();
+    EXPECT_THROW((void)out["y"], Error);
+  }
+}
+
+/// The device dies while one batch runs and another is open: both are told, the open one at once.
+TEST(Batch, ADeadDeviceFailsTheOpenBatch) {
+  sched::explore(1, 20, [] {
+    testing::SimEngine sim;
+    Session session{sim.engine, {.batch = {.max_batch = 2, .max_delay = 10min}}};
+    const auto begin = sched::Clock::now();
+    sim.device->inject({.call = sim::Call::replay, .way = sim::Fault::sticky});
+    std::vector<Ticket> tickets;
+    try {
+      for (int i = 0; i < 3; ++i) tickets.push_back(Item(1).submit(session));
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::device);
+    }
+    for (Ticket& ticket : tickets) EXPECT_THROW((void)ticket.get(), Error);
+    EXPECT_LT(sched::Clock::now() - begin, 1min);
+    const SessionStats stats = session.stats();
+    EXPECT_EQ(stats.submitted, stats.failed);
+  });
 }
 
 }  // namespace

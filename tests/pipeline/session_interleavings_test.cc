@@ -1,5 +1,6 @@
 // Session under the deterministic scheduler: every seed is another interleaving of user threads and workers.
 #include <functional>
+#include <optional>
 
 #include <gtest/gtest.h>
 
@@ -151,6 +152,22 @@ void crowded_batches(const Engine& engine) {
   expect(session.stats().completed == 16, "not all items completed");
 }
 
+/// A thread waits for an input when another's item becomes one that it may drop; all outputs are held.
+void dropped_for_who_waits_already(const Engine& engine) {
+  Session session{engine, {.slots = 1, .overflow = Overflow::drop_oldest}};
+  const OutputLease held = submit(session, 1).get();
+  std::optional<InputLease> lease = session.acquire(kShape);
+  sched::Thread other("other", [&] {
+    const auto begin = sched::Clock::now();
+    const InputLease mine = session.acquire(kShape);
+    expect(sched::Clock::now() - begin < std::chrono::seconds(1), "an input could be had long before");
+  });
+  sched::sleep_for(std::chrono::milliseconds(1));
+  Ticket ticket = session.submit(std::move(*lease));
+  other.join();
+  expect(ticket.ready(), "it was not dropped");
+}
+
 /// The scenario under many seeds, on host memory and on a device with memory of its own, hazards watched.
 void explore(std::uint64_t seeds, const std::function<void(const Engine&)>& scenario) {
 #ifdef __SANITIZE_THREAD__
@@ -169,6 +186,7 @@ TEST(SessionInterleavings, CloseRacesWithSubmit) { explore(1000, close_races_wit
 TEST(SessionInterleavings, DroppedTickets) { explore(1000, dropped_tickets); }
 TEST(SessionInterleavings, CrowdedBatches) { explore(400, crowded_batches); }
 TEST(SessionInterleavings, GivenUp) { explore(1000, given_up); }
+TEST(SessionInterleavings, DroppedForWhoWaitsAlready) { explore(100, dropped_for_who_waits_already); }
 TEST(SessionInterleavings, Batches) { explore(1000, batches); }
 
 }  // namespace

@@ -259,5 +259,104 @@ TEST(Exhaustion, OutputsAndInputsByOnesOwnHand) {
   }
 }
 
+TEST(Callback, MayPutItsTicketBack) {
+  MoodyEngine engine({});
+  Session session{engine, {.slots = 2}};
+  for (float v = 1; v < 4; ++v) {
+    Ticket ticket = session.submit(fill(session.acquire(kShape), v));
+    ticket.wait();
+    std::move(ticket).then([&](Ticket t) { ticket = std::move(t); });  // at once: it is ready
+    EXPECT_EQ(value(ticket), v + 1);
+  }
+  Ticket taken = session.submit(fill(session.acquire(kShape), 5), {.callback = [](Ticket) {}});
+  EXPECT_EQ(value(taken), 6);
+}
+
+TEST(Callback, MayAcquireIntoTheLeaseThatIsBeingSubmitted) {
+  Busy busy({.slots = 3, .overflow = Overflow::latest});
+  std::optional<InputLease> lease = fill(busy.session.acquire(kShape), 3);
+  Ticket second = busy.submit(2, {.callback = [&](Ticket) { *lease = busy.session.acquire(kShape); }});
+  Ticket third = busy.session.submit(std::move(*lease));  // drops the second, whose callback comes here
+  *lease = fill(std::move(*lease), 9);
+  Ticket fourth = busy.session.submit(fill(busy.session.acquire(kShape), 4));
+  lease.reset();
+  busy.gate.open();
+  EXPECT_EQ(failure(second), ErrorCode::dropped);
+  EXPECT_EQ(failure(third), ErrorCode::dropped);
+  EXPECT_EQ(value(fourth), 5);
+}
+
+TEST(Callback, IsKnownAfterACallbackOfAnotherSessionInsideIt) {
+  Busy other({.slots = 3, .overflow = Overflow::latest});
+  MoodyEngine engine({});
+  Session session{engine, {.slots = 4}};
+  Gate done;
+  std::vector<ErrorCode> codes;
+  const auto close = [&](Ticket) {
+    try {
+      session.close();
+    } catch (const Error& e) {
+      codes.push_back(e.code());
+    }
+  };
+  Ticket ticket = session.submit(fill(session.acquire(kShape), 2), {.callback = [&](Ticket t) {
+                                   (void)other.submit(2, {.callback = close});
+                                   (void)other.submit(3);  // drops it
+                                   close(std::move(t));
+                                   done.open();
+                                 }});
+  done.pass();
+  EXPECT_EQ(codes, (std::vector{ErrorCode::misuse, ErrorCode::misuse}));
+  other.gate.open();
+}
+
+TEST(Callback, DoesNotWaitForAnInput) {  // its own worker would have to compute
+  MoodyEngine engine({.separate_memory = false, .recordings = false});
+  Session session{engine, {.slots = 2}};
+  Gate done;
+  int submitted = 0;
+  std::optional<ErrorCode> code;
+  const auto go_on = [&](Ticket) {
+    try {
+      for (; submitted < 10; ++submitted) (void)session.submit(fill(session.acquire(kShape), 3));
+    } catch (const Error& e) {
+      code = e.code();
+    }
+    done.open();
+  };
+  Ticket ticket = session.submit(fill(session.acquire(kShape), 2), {.callback = go_on});
+  done.pass();
+  EXPECT_EQ(code, ErrorCode::misuse);
+  EXPECT_EQ(submitted, 2);
+}
+
+/// The only worker computes: who waits for the ticket notices the deadline.
+TEST(Deadline, FailsWhileTheWorkerIsBusy) {
+  Busy busy({.slots = 3});
+  Ticket late = busy.submit(2, {.deadline = 2ms});
+  EXPECT_TRUE(late.wait_for(10s));
+  EXPECT_EQ(failure(late), ErrorCode::timeout);
+  busy.gate.open();
+  EXPECT_EQ(value(*busy.first), 2);
+  EXPECT_EQ(busy.session.stats().expired, 1u);
+}
+
+/// The worker that watches the deadlines runs the callback.
+TEST(Deadline, OfAnItemThatACallbackSubmits) {
+  MoodyEngine engine({});
+  Session session{engine, {.slots = 2}};
+  std::vector<OutputLease> held;
+  for (int i = 0; i < 2; ++i) held.push_back(session.submit(fill(session.acquire(kShape), 1)).get());
+  std::optional<Ticket> second;
+  const auto submit_another = [&](Ticket) {
+    second = session.submit(fill(session.acquire(kShape), 3), {.deadline = 1ms});
+  };
+  Ticket first =
+      session.submit(fill(session.acquire(kShape), 2), {.deadline = 1ms, .callback = submit_another});
+  const auto patience = sched::Clock::after(10s);
+  while (session.stats().expired < 2 && sched::Clock::now() < patience) sched::sleep_for(1ms);
+  EXPECT_EQ(session.stats().expired, 2u);
+}
+
 }  // namespace
 }  // namespace headrace
