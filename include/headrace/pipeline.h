@@ -71,6 +71,7 @@ struct ItemFailure {
 
 struct PipelineOptions {
   /// Called for every item that does not arrive, by one thread at a time; must not block long.
+  /// Error(misuse) for push and close from there.
   std::function<void(const ItemFailure&)> on_failure{};
   Closing closing = Closing::drain;  ///< of the destructor, and of close()
 };
@@ -165,7 +166,7 @@ class Pipeline {
     return handle_.push(std::make_shared<In>(std::move(item)), options);
   }
   /// Refuses new items, finishes those under way or fails them with Error(cancelled), joins all threads.
-  /// Idempotent. Not from a stage's function.
+  /// Idempotent. Error(misuse) from a stage's function.
   void close() { handle_.close(); }
   void close(Closing how) { handle_.close(how); }
   PipelineReport report() const { return handle_.report(); }

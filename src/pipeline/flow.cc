@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "pipeline/inside.h"
 #include "pipeline/session_core.h"
 
 namespace headrace::pipeline {
@@ -31,6 +32,10 @@ Flow::Flow(std::vector<detail::StageSpec> stages, PipelineOptions options) : opt
 Flow::~Flow() { close(options_.closing); }
 
 std::uint64_t Flow::push(detail::Payload payload, const PushOptions& options) {
+  if (Inside<PipelineOptions>::of(&options_))
+    throw Error(
+        ErrorCode::misuse,
+        "a pipeline's on_failure cannot push into it: it may be what makes room; push on another thread");
   sched::LockGuard one(push_mutex_);  // items enter in the order of their numbers
   ItemInfo info{.tag = options.tag, .sequence = 0, .pushed_ns = now_ns()};
   {
@@ -50,6 +55,9 @@ std::uint64_t Flow::push(detail::Payload payload, const PushOptions& options) {
 }
 
 void Flow::close(Closing how) {
+  if (Inside<Flow>::of(this))
+    throw Error(ErrorCode::misuse,
+                "a pipeline cannot be closed by its own stages or on_failure; close it on another thread");
   sched::LockGuard one(close_mutex_);
   if (closed_) return;
   {
@@ -93,6 +101,8 @@ void Flow::fail(std::size_t position, const ItemInfo& info, std::exception_ptr e
   }
   if (!options_.on_failure) return;
   sched::LockGuard one(failure_mutex_);
+  const Inside<Flow> inside(this);
+  const Inside<PipelineOptions> inside_on_failure(&options_);
   try {
     options_.on_failure({stages_[position]->name(), info, std::move(error)});
   } catch (const std::exception& e) {

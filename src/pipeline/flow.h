@@ -83,6 +83,8 @@ class SessionStage final : public Stage {
   };
   void work();
   void collect();
+  /// What the session has given up fails now, and is not kept until its turn. Gives up the lock.
+  void fail_given_up(sched::UniqueLock& lock);
 
   sched::Mutex take_mutex_{"stage.take"};  ///< leases are acquired in the order of items
   sched::Mutex mutex_{"stage"};

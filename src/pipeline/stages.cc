@@ -5,6 +5,7 @@
 
 #include "base/hooks.h"
 #include "pipeline/flow.h"
+#include "pipeline/inside.h"
 #include "pipeline/session_core.h"
 
 namespace headrace::pipeline {
@@ -36,6 +37,7 @@ bool Stage::attempt(const ItemInfo& info, const std::function<void()>& work) {
   std::exception_ptr error;
   try {
     const hooks::Range range(spec_.name, info.sequence + 1);
+    const Inside<Flow> inside(&flow_);
     work();
   } catch (...) {
     error = std::current_exception();
@@ -166,6 +168,24 @@ void SessionStage::work() {
     ++next_;
     turn_.notify_all();
     submitted_.notify_one();
+    fail_given_up(lock);
+  }
+}
+
+void SessionStage::fail_given_up(sched::UniqueLock& lock) {
+  std::vector<Pending> failed;
+  for (auto it = pending_.begin(); it != pending_.end();) {
+    if (it->ticket.status() != TicketStatus::failed) {
+      ++it;
+      continue;
+    }
+    failed.push_back(std::move(*it));
+    it = pending_.erase(it);
+  }
+  lock.unlock();
+  for (Pending& p : failed) {
+    (void)attempt(p.item.info, [&] { (void)p.ticket.get(); });
+    add_busy(0, true);
   }
 }
 

@@ -234,5 +234,59 @@ TEST(Pipeline, NothingIsLostInAnyInterleaving) {
   sched::explore(1, 1000, [&] { mixed(engine); });
 }
 
+/// What would wait for itself is refused: closing from inside, pushing from on_failure.
+TEST(Pipeline, CannotWaitForItself) {
+  std::vector<ErrorCode> codes;
+  std::optional<Pipeline<int>> pipeline;
+  const auto expect_misuse = [&](const std::function<void()>& call) {
+    try {
+      call();
+    } catch (const Error& e) {
+      codes.push_back(e.code());
+    }
+  };
+  const auto on_failure = [&](const ItemFailure&) {
+    expect_misuse([&] { pipeline->push(7); });
+    expect_misuse([&] { pipeline->close(); });
+  };
+  Gate gate;
+  pipeline.emplace(
+      make_pipeline<int>({.capacity = 1, .overflow = Overflow::drop_newest}, {.on_failure = on_failure})
+          .sink("sink", [&](int v) {
+            gate.pass();
+            if (v == 1) expect_misuse([&] { pipeline->close(); });
+            if (v == 2) throw Error(ErrorCode::internal, "broken");
+          }));
+  pipeline->push(1);
+  gate.await();
+  pipeline->push(2);
+  pipeline->push(3);  // dropped
+  gate.open();
+  pipeline->close();
+  EXPECT_EQ(codes, std::vector<ErrorCode>(5, ErrorCode::misuse));
+  EXPECT_EQ(pipeline->report().pushed, 3u);
+}
+
+/// A session that drops takes item after item while its results wait for the sink: what it has dropped fails
+/// at once, and is not kept until then.
+TEST(Pipeline, DroppedItemsDoNotPileUpBehindASlowSink) {
+  MoodyEngine engine({});
+  Session session{engine, {.slots = 4, .overflow = Overflow::latest}};
+  Gate gate;
+  std::atomic<int> failed = 0;
+  const auto alive = std::make_shared<int>(0);
+  using Frame = std::shared_ptr<int>;
+  auto pipeline = make_pipeline<Frame>({.capacity = 1}, {.on_failure = [&](const ItemFailure&) { ++failed; }})
+                      .infer("network", session, {{"x", {1, 4}}},
+                             [](const Frame&, InputLease& lease) { lease["x"].as<float>()[0] = 1; })
+                      .sink("slow", [&](const Inferred<Frame>&) { gate.pass(); }, {.input = {.capacity = 1}});
+  for (int i = 0; i < 100; ++i) pipeline.push(alive);
+  EXPECT_LT(alive.use_count(), 30);
+  EXPECT_GT(failed, 70);
+  gate.open();
+  pipeline.close();
+  EXPECT_EQ(pipeline.report().arrived + pipeline.report().failed, 100u);
+}
+
 }  // namespace
 }  // namespace headrace
