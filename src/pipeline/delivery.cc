@@ -268,10 +268,10 @@ void SessionCore::run_callbacks(UniqueLock& lock) {
   while (TicketState* state = callbacks_) {
     callbacks_ = state->next_callback;
     if (!callbacks_) last_callback_ = nullptr;
-    const std::function<void(Ticket)> callback = std::exchange(state->callback, nullptr);
+    std::function<void(Ticket)> callback = std::exchange(state->callback, nullptr);
     lock.unlock();
+    const Inside<SessionCore> inside(this);
     try {
-      const Inside<SessionCore> inside(this);
       callback(Ticket(shared_from_this(), state));
     } catch (const std::exception& e) {
       log(LogSeverity::error,
@@ -280,6 +280,7 @@ void SessionCore::run_callbacks(UniqueLock& lock) {
       log(LogSeverity::error,
           "a session callback threw something that is not a std::exception; the ticket is not affected");
     }
+    callback = nullptr;  // what it holds may be leases and tickets of this session
     lock.lock();
   }
   calling_back_ = false;

@@ -27,7 +27,7 @@ void Edge::note_depth(std::int64_t now) {
 }
 
 bool Edge::push(FlowItem&& item) {
-  std::vector<ItemInfo> dropped;
+  std::vector<FlowItem> dropped;  // they go without the lock
   std::exception_ptr why;
   {
     sched::UniqueLock lock(mutex_);
@@ -36,18 +36,18 @@ bool Edge::push(FlowItem&& item) {
     const bool full = queue_.size() >= options_.capacity;
     if (!cancelled_ && full && options_.overflow == Overflow::reject) return false;
     if (cancelled_) {
-      dropped.push_back(item.info);
+      dropped.push_back(std::move(item));
       why = cancelled();
     } else {
       const std::int64_t now = now_ns();
       note_depth(now);
       if (full && options_.overflow == Overflow::drop_newest) {
-        dropped.push_back(item.info);
+        dropped.push_back(std::move(item));
       } else {
         const std::size_t keep = options_.overflow == Overflow::latest        ? 0
                                  : options_.overflow == Overflow::drop_oldest ? options_.capacity - 1
                                                                               : SIZE_MAX;
-        for (; queue_.size() > keep; queue_.pop_front()) dropped.push_back(queue_.front().item.info);
+        for (; queue_.size() > keep; queue_.pop_front()) dropped.push_back(std::move(queue_.front().item));
         queue_.push_back({std::move(item), now});
         max_depth_ = std::max(max_depth_, queue_.size());
         items_.notify_one();
@@ -58,7 +58,7 @@ bool Edge::push(FlowItem&& item) {
   if (!dropped.empty() && !why)
     why = std::make_exception_ptr(
         Error(ErrorCode::dropped, "dropped for another item: the edge is full (overflow policy)"));
-  for (const ItemInfo& info : dropped) give_up_(info, why);
+  for (const FlowItem& lost : dropped) give_up_(lost.info, why);
   return true;
 }
 

@@ -288,5 +288,26 @@ TEST(Pipeline, DroppedItemsDoNotPileUpBehindASlowSink) {
   EXPECT_EQ(pipeline.report().arrived + pipeline.report().failed, 100u);
 }
 
+/// Items that an edge drops may look at the pipeline when they go.
+TEST(Pipeline, DroppedItemsGoWithoutTheEdgesLock) {
+  struct Curious {
+    explicit Curious(std::optional<Pipeline<std::shared_ptr<Curious>>>& p) : pipeline(p) {}
+    ~Curious() { seen = pipeline->report().stages[0].input.depth; }
+    std::optional<Pipeline<std::shared_ptr<Curious>>>& pipeline;
+    std::size_t seen = 0;
+  };
+  using Item = std::shared_ptr<Curious>;
+  std::optional<Pipeline<Item>> pipeline;
+  Gate gate;
+  pipeline.emplace(
+      make_pipeline<Item>({.capacity = 1, .overflow = Overflow::drop_oldest}).sink("sink", [&](const Item&) {
+        gate.pass();
+      }));
+  for (int i = 0; i < 4; ++i) pipeline->push(std::make_shared<Curious>(pipeline));
+  EXPECT_GE(pipeline->report().stages[0].input.dropped, 2u);
+  gate.open();
+  pipeline->close();
+}
+
 }  // namespace
 }  // namespace headrace

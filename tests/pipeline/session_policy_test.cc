@@ -358,5 +358,17 @@ TEST(Deadline, OfAnItemThatACallbackSubmits) {
   EXPECT_EQ(session.stats().expired, 2u);
 }
 
+/// What a callback holds may be the session's own: it goes when the callback has been called, without the
+/// lock.
+TEST(Callback, MayHoldLeases) {
+  MoodyEngine engine({});
+  Session session{engine, {.slots = 2}};
+  for (int i = 0; i < 4; ++i) {
+    (void)to_future(session.submit(fill(session.acquire(kShape), 1)));  // the promise keeps the output
+    const auto spare = std::make_shared<InputLease>(session.acquire(kShape));
+    (void)session.submit(fill(session.acquire(kShape), 2), {.callback = [spare](Ticket) {}});
+  }
+}
+
 }  // namespace
 }  // namespace headrace
