@@ -22,7 +22,7 @@ struct Pending {
   EventRef begin, end;
 };
 
-class Log final : public hooks::RangeObserver {
+class Log {
  public:
   static constexpr std::size_t kMaxPending =
       4096;  ///< then the older half, long awaited by its users, is read
@@ -32,9 +32,9 @@ class Log final : public hooks::RangeObserver {
     stream->record(*base_);
     stream->synchronize();
     start_ = sched::Clock::now();
-    former_ = hooks::set_range_observer(this);
+    ranges().add(this);
   }
-  ~Log() override { hooks::set_range_observer(former_); }
+  ~Log() { ranges().remove(this); }
 
   double now_us() const {
     return std::chrono::duration<double, std::micro>(sched::Clock::now() - start_).count();
@@ -65,8 +65,7 @@ class Log final : public hooks::RangeObserver {
     }
     read(full);
   }
-  void on_range(std::string_view name, sched::Clock::time_point begin,
-                std::uint64_t sequence) noexcept override {
+  void add_range(std::string_view name, sched::Clock::time_point begin, std::uint64_t sequence) noexcept {
     try {
       const double end = now_us();
       const double from = std::chrono::duration<double, std::micro>(begin - start_).count();
@@ -92,6 +91,33 @@ class Log final : public hooks::RangeObserver {
   }
 
  private:
+  /// Hooks are process-wide, and ranges may be open when a log goes, in whatever order: the newest log hears.
+  class Ranges final : public hooks::RangeObserver {
+   public:
+    void add(Log* log) {
+      sched::LockGuard lock(mutex_);
+      logs_.push_back(log);
+      hooks::set_range_observer(this);
+    }
+    void remove(Log* log) {
+      sched::LockGuard lock(mutex_);
+      std::erase(logs_, log);
+      if (logs_.empty()) hooks::set_range_observer(nullptr);
+    }
+    void on_range(std::string_view name, sched::Clock::time_point begin,
+                  std::uint64_t sequence) noexcept override {
+      sched::LockGuard lock(mutex_);
+      if (!logs_.empty()) logs_.back()->add_range(name, begin, sequence);
+    }
+
+   private:
+    sched::Mutex mutex_{"tracer.ranges"};
+    std::vector<Log*> logs_;
+  };
+  static Ranges& ranges() {
+    static Ranges instance;
+    return instance;
+  }
   std::string thread_name() {
     const auto [it, added] = threads_.try_emplace(sched::this_thread_id(), threads_.size());
     return "host thread " + std::to_string(it->second);
@@ -126,7 +152,6 @@ class Log final : public hooks::RangeObserver {
   DeviceRef device_;
   EventRef base_;
   sched::Clock::time_point start_;
-  hooks::RangeObserver* former_ = nullptr;
   mutable sched::Mutex mutex_{"tracer"};
   std::vector<EventRef> free_;
   std::deque<Pending> pending_;

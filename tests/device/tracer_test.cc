@@ -124,5 +124,19 @@ TEST(TraceSummary, SharesAndOverlapOfKnownSpans) {
   EXPECT_DOUBLE_EQ(summarize({}).total_us, 0);
 }
 
+TEST_F(TracerTest, TracersGoInAnyOrderAndWhileRangesAreOpen) {
+  const auto make = [] { return make_tracer(make_host_device({.kind = "reference", .threads = 1})); };
+  std::shared_ptr<Tracer> first = make(), second = make();
+  first.reset();
+  { const hooks::Range range("heard"); }
+  ASSERT_EQ(second->spans().size(), 1u);
+  {
+    const hooks::Range open("of no one");
+    second.reset();
+  }
+  { const hooks::Range range("of the fixture's"); }
+  ASSERT_EQ(device->spans().size(), 2u);
+}
+
 }  // namespace
 }  // namespace headrace
