@@ -45,6 +45,9 @@ std::vector<const Named*> order_by_input(std::span<const runtime::IoInfo> infos,
 TicketState* SessionCore::submit_copy(std::span<const NamedView> inputs, SubmitOptions&& options) {
   ShapeMap shapes;
   const std::vector<const NamedView*> order = order_by_input(engine_->inputs(), inputs, shapes);
+  for (const NamedView& named : inputs)
+    if (!named.view.data() && named.view.size_bytes() > 0)
+      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' has no data (null)", named.name));
   if (options_.batch.max_batch > 1 && options.outputs_on_device)
     throw Error(ErrorCode::unsupported, "a session that batches gives no outputs on the device");
   if (options_.batch.max_batch > 1) return submit_row(order, std::move(options));

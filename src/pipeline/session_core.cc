@@ -63,7 +63,6 @@ void SessionCore::start() {
 }
 
 // --- closing
-// -------------------------------------------------------------------------------------------------
 
 void SessionCore::require_open() const {
   if (closing_) throw Error(ErrorCode::misuse, "the session is closed; create a new Session to go on");
@@ -106,7 +105,6 @@ void SessionCore::close(Closing how) {
 }
 
 // --- inputs
-// --------------------------------------------------------------------------------------------------
 
 /// Waiting makes no sense when only this thread could end it.
 void SessionCore::require_others_to_free(std::uint64_t self) const {
@@ -126,12 +124,14 @@ void SessionCore::require_others_to_free(std::uint64_t self) const {
 }
 
 /// A wait has been long. Says why when the session itself cannot go on; the time of the next such call.
-Clock::time_point SessionCore::complain(const char* who) {
+Clock::time_point SessionCore::complain(UniqueLock& lock, const char* who) {
   if (queue_.empty() || running_ > 0) return Clock::after(kLongWait);
+  lock.unlock();  // the sink may ask the session
   log(LogSeverity::warning,
       fmt::format("{} has waited for {} s: all {} outputs of the session lie in leases, or in tickets that "
                   "nobody has taken; take them, or raise SessionOptions::slots",
-                  who, kLongWait.count(), outputs_.size()));
+                  who, kLongWait.count(), options_.slots));
+  lock.lock();
   return Clock::time_point::max();
 }
 
@@ -161,7 +161,7 @@ InputSlot* SessionCore::take_input(UniqueLock& lock) {
                   fmt::format("all {} inputs are in use, and a callback cannot wait for one: the session may "
                               "only go on when it has returned; submit on another thread",
                               inputs_.size()));
-    if (!input_free_.wait_until(lock, impatient, options_.wait)) impatient = complain("acquire");
+    if (!input_free_.wait_until(lock, impatient, options_.wait)) impatient = complain(lock, "acquire");
   }
   InputSlot* slot = free_inputs_.back();
   free_inputs_.pop_back();
@@ -231,7 +231,6 @@ void SessionCore::free_input(InputSlot* slot) {
 }
 
 // --- admission
-// -----------------------------------------------------------------------------------------------
 
 void SessionCore::grow_pools() {
   if (free_tickets_.empty()) {

@@ -89,7 +89,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   // With the mutex held. `lock` is given up where it says so.
   void require_open() const;
   InputSlot* take_input(UniqueLock& lock);  ///< may wait; null: a batch has been opened meanwhile
-  Clock::time_point complain(const char* who);
+  Clock::time_point complain(UniqueLock& lock, const char* who);
   void require_others_to_free(std::uint64_t self) const;
   void grow_pools();  ///< so that make_ticket and make_job cannot fail
   TicketState* make_ticket(SubmitOptions&& options);

@@ -70,7 +70,7 @@ bool SessionCore::wait_ticket(TicketState& state, Clock::time_point deadline) {
     }
     if (now >= deadline) return !state.pending();
     if (now < impatient) continue;
-    impatient = complain("Ticket::wait");
+    impatient = complain(lock, "Ticket::wait");
   }
   return true;
 }

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <headrace/log.h>
+
 #include "base/sched.h"
 #include "pipeline/small_engine.h"
 
@@ -168,6 +170,22 @@ void dropped_for_who_waits_already(const Engine& engine) {
   expect(ticket.ready(), "it was not dropped");
 }
 
+/// A message about a long wait: the sink looks at the session.
+void curious_log_sink(const Engine& engine) {
+  Session session{engine, {.slots = 1}};
+  int messages = 0;
+  const LogSink former =
+      set_log_sink([&](LogSeverity, std::string_view) { messages += session.stats().submitted == 2; });
+  std::optional<OutputLease> held = submit(session, 1).get();
+  Ticket stuck = submit(session, 2);
+  sched::Thread other("other", [&] { stuck.wait(); });
+  sched::sleep_for(std::chrono::seconds(8));
+  held.reset();
+  other.join();
+  set_log_sink(former);
+  expect(messages == 1, "nobody said why it waits");
+}
+
 /// The scenario under many seeds, on host memory and on a device with memory of its own, hazards watched.
 void explore(std::uint64_t seeds, const std::function<void(const Engine&)>& scenario) {
 #ifdef __SANITIZE_THREAD__
@@ -187,6 +205,7 @@ TEST(SessionInterleavings, DroppedTickets) { explore(1000, dropped_tickets); }
 TEST(SessionInterleavings, CrowdedBatches) { explore(400, crowded_batches); }
 TEST(SessionInterleavings, GivenUp) { explore(1000, given_up); }
 TEST(SessionInterleavings, DroppedForWhoWaitsAlready) { explore(100, dropped_for_who_waits_already); }
+TEST(SessionInterleavings, CuriousLogSink) { explore(50, curious_log_sink); }
 TEST(SessionInterleavings, Batches) { explore(1000, batches); }
 
 }  // namespace

@@ -203,5 +203,12 @@ TEST(Session, BadOptionsAreNamed) {
   EXPECT_THROW((Session{engine, {.contexts = -1}}), Error);
 }
 
+TEST(Session, AViewWithoutDataIsAnError) {
+  for (const int max_batch : {1, 4}) {
+    Session session{small_engine(), {.batch = {.max_batch = max_batch}}};
+    EXPECT_THROW((void)session.submit({{"x", ConstTensorView(DType::f32, {1, 4}, nullptr)}}), Error);
+  }
+}
+
 }  // namespace
 }  // namespace headrace
