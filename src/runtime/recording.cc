@@ -69,14 +69,15 @@ void Context::State::record(Entry& entry) {
   patch_ring(entry, ring.front());
   launch_all();
   recorder->synchronize();
+  std::vector<std::unique_ptr<Recording>> made;  // all of them or none
   try {
     for (const RingSlot& slot : ring) {
       patch_ring(entry, slot);
-      entry.recordings.push_back(recorder->make_recording(launch_all));
+      made.push_back(recorder->make_recording(launch_all));
       owner.stats.recorded.fetch_add(1, std::memory_order_relaxed);
     }
+    entry.recordings = std::move(made);
   } catch (const Error& e) {
-    entry.recordings.clear();
     owner.stats.count_unrecorded(e.what());
     log(LogSeverity::warning, "these shapes run launch by launch, they could not be recorded: ", e.what());
   }

@@ -81,6 +81,34 @@ TEST(RuntimeAllocation, NoneWithoutRecordings) {
   expect_none(test::apart_engine(test::apart_registry(), 0, {.threads = 1, .max_recordings = 0}));
 }
 
+/// The n-th allocation of prepare fails, for all n: the next one makes good what is missing.
+TEST(RuntimeAllocation, AContextThatFoundNoneRunsOn) {
+  const runtime::EngineRef engine = test::apart_engine(test::apart_registry());
+  const auto inputs = test::inputs_of(2, 1);
+  ShapeMap shapes;
+  for (const auto& [name, tensor] : inputs) shapes[name] = tensor.shape();
+  runtime::Context right(engine);
+  const auto expected = test::run_context(right, inputs);
+  int failures = 0;
+  for (int n = 0; n < 1500; ++n) {
+    SCOPED_TRACE(n);
+    runtime::Context context(engine, runtime::kByShapes, 1, /*ring=*/3);
+    allocations_left = n;
+    try {
+      context.prepare(shapes, inputs);
+    } catch (const std::exception&) {
+      ++failures;
+    }
+    allocations_left = -1;
+    for (int i = 0; i < 3; ++i) {  // the ring's slots
+      const auto results = test::run_context(context, inputs);
+      for (std::size_t k = 0; k < results.size(); ++k)
+        ASSERT_TRUE(std::ranges::equal(results[k].bytes(), expected[k].bytes()));
+    }
+  }
+  EXPECT_GT(failures, 50);
+}
+
 }  // namespace
 }  // namespace headrace
 #endif  // __SANITIZE_ADDRESS__
