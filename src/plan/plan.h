@@ -30,9 +30,9 @@ enum class TensorRole : std::uint8_t { input, output, activation, weight };
 
 /// How a tensor without memory of its own lies in another tensor.
 enum class ViewKind : std::uint8_t {
-  none,   ///< owns memory
-  alias,  ///< the same bytes as `parent`: equal desc, or both dense with their elements in row-major order,
-          ///< or one plain [N,H,W,C] and the other channels_last [N,C,H,W]
+  none,    ///< owns memory
+  alias,   ///< the same bytes as `parent`: equal desc, or both dense with their elements in row-major order,
+           ///< or one plain [N,H,W,C] and the other channels_last [N,C,H,W]
   window,  ///< a box of `parent` (same rank, parent's strides) starting at `offsets`, with this tensor's
            ///< shape
 };
