@@ -37,7 +37,7 @@ SessionCore::Work SessionCore::next_work(Lane& lane) {
   UniqueLock lock(mutex_);
   for (;;) {
     const Clock::time_point next = expire();
-    if (callbacks_ && !calling_back_) {
+    if (!given_up_.empty() || (callbacks_ && !calling_back_)) {
       run_callbacks(lock);
       continue;  // meanwhile there may be something earlier than `next`
     }

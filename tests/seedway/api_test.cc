@@ -12,6 +12,7 @@
 
 #include "seedway/session_util.h"
 #include "support/onnx_writer.h"
+#include "support/paths.h"
 
 namespace headrace {
 namespace {
@@ -79,7 +80,7 @@ TEST(T_MULTI_IO, ours) {  // outputs stand before inputs in the file, and nothin
 // D-41, D-77: several calls for one thing, of which some need models built otherwise. The guide's table for
 // those who know them: what stands on its right side is there.
 TEST(T_ONE_API, ours) {
-  const std::string root = HEADRACE_SOURCE_DIR "/";
+  const std::string root = test::source_dir() + "/";
   std::string headers;
   for (const auto& header : std::filesystem::directory_iterator(root + "include/headrace"))
     headers += read(header.path());
