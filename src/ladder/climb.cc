@@ -30,7 +30,6 @@ void in_time_of(const Machine& machine, std::uint64_t seed, const std::function<
 }
 
 // --- probes
-// -------------------------------------------------------------------------------------------------
 
 double timed(const Machine& machine, const std::function<void()>& work) {
   std::vector<double> ms;
@@ -111,7 +110,6 @@ void probe_compute(const Machine& machine, Variant variant, LadderProbes& p) {
 }
 
 // --- results
-// ------------------------------------------------------------------------------------------------
 
 struct Difference {
   double error = 0;  ///< largest, over the largest finite magnitude of the other side
@@ -149,7 +147,6 @@ void compare(const Result& expected, const Result& actual, const std::vector<DTy
 }
 
 // --- a rung
-// -------------------------------------------------------------------------------------------------
 
 class Climber {
  public:

@@ -15,7 +15,6 @@ namespace headrace::pipeline {
 bool in_callback_of(const SessionCore& core) { return Inside<SessionCore>::of(&core); }
 
 // --- to the lanes
-// --------------------------------------------------------------------------------------------
 
 /// An output for a job on this lane, or null. The lane that holds fewest jobs takes the next.
 OutputSlot* SessionCore::find_output(Lane& lane) {
@@ -113,7 +112,6 @@ void SessionCore::input_free(Job& job, std::uint64_t generation) {
 }
 
 // --- from the lanes
-// ------------------------------------------------------------------------------------------
 
 void SessionCore::finish(Lane& lane, Job& job, std::exception_ptr error) {
   if (job.output) hooks::release(job.output);

@@ -113,7 +113,6 @@ void Flow::fail(std::size_t position, const ItemInfo& info, std::exception_ptr e
 }
 
 // --- report
-// --------------------------------------------------------------------------------------------------
 
 PipelineReport Flow::report() const {
   PipelineReport r;

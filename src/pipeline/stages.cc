@@ -63,7 +63,6 @@ StageReport Stage::report(std::int64_t now, double seconds) const {
 }
 
 // --- functions
-// -----------------------------------------------------------------------------------------------
 
 FunctionStage::FunctionStage(Flow& flow, std::size_t position, detail::StageSpec spec)
     : Stage(flow, position, std::move(spec)),
@@ -120,7 +119,6 @@ void FunctionStage::put(std::uint64_t index, std::optional<FlowItem> item) {
 }
 
 // --- a session
-// -----------------------------------------------------------------------------------------------
 
 SessionStage::SessionStage(Flow& flow, std::size_t position, detail::StageSpec spec)
     : Stage(flow, position, std::move(spec)) {

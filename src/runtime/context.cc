@@ -51,7 +51,6 @@ void Context::State::drain() noexcept {
 }
 
 // --- preparing
-// -------------------------------------------------------------------------------------------------------
 
 bool Context::State::matches(const Entry& entry, const ShapeMap& shapes, const HostValueMap& values) const {
   const auto& infos = engine->state().inputs;

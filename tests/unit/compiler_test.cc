@@ -15,7 +15,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 // --- a backend for tests: reference kernels behind tactics with a will of their own
-// -----------------------------------
 
 /// "mirrored" weights: the bytes of the tensor in reverse.
 class PickyKernel final : public Kernel {
