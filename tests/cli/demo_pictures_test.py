@@ -209,6 +209,20 @@ def refusals(demo: Demo) -> None:
     demo.refuses("rgb.png", 4, "not a valid ONNX file", "--models", str(demo.folder / "nets"))
 
 
+def several(demo: Demo) -> None:
+    """One that cannot be read is no reason not to read the others."""
+    good, bad = str(demo.folder / "rgb.png"), str(demo.folder / "missing.png")
+    for number in (1, 3):
+        (demo.folder / f"drawn-{number}.png").unlink(missing_ok=True)
+    code, err, result = demo.run("rgb.png", bad, good)
+    demo.that(code == 7 and err.count("could not open the picture") == 1, f"one of three is missing: exit code {code}: {err}")
+    demo.that(not result, "a result in spite of the error")
+    demo.that(all((demo.folder / f"drawn-{n}.png").exists() for n in (1, 3)), "the others were not drawn")
+    for flags in (("--repeat", "2"), ("--dump", str(demo.folder / "dump"))):
+        code, err, _ = demo.run("rgb.png", good, *flags)
+        demo.that(code == 2 and "for one picture" in err, f"{flags} with two pictures: exit code {code}: {err}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="The demo on pictures of every kind and size.")
     parser.add_argument("--cli", required=True)
@@ -218,7 +232,7 @@ def main() -> int:
         sys.exit(f"FAILED: no networks in {args.models}; `./dev test` fetches them")
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
         demo = Demo(args.cli, args.models, Path(folder))
-        for group in (kinds, exif, sizes, refusals):
+        for group in (kinds, exif, sizes, refusals, several):
             group(demo)
     print(f"{'FAILED' if demo.problems else 'passed'}: {demo.checks} checks, {len(demo.problems)} problems")
     return 1 if demo.problems else 0
