@@ -100,8 +100,10 @@ if(TARGET headrace AND NOT HEADRACE_SANITIZE)
     string(REGEX REPLACE "/.*" "" folder "${name}")
     add_test(NAME ${name} COMMAND "${HEADRACE_PYTHON}" "${script}" --cli "$<TARGET_FILE:headrace>"
       WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-    set_tests_properties(${name} PROPERTIES LABELS "slow-${folder}" TIMEOUT 1200 RUN_SERIAL ON
-      ENVIRONMENT_MODIFICATION "${no_gpu}")
+    set_tests_properties(${name} PROPERTIES LABELS "slow-${folder}" TIMEOUT 1200 ENVIRONMENT_MODIFICATION "${no_gpu}")
+    if(NOT folder STREQUAL cli)  # those of models and onnx use all cores by themselves
+      set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
+    endif()
   endforeach()
   if(EXISTS "${PROJECT_SOURCE_DIR}/tests/models/all_models.py")
     foreach(model resnet18 resnet50 mobilenet_v2 mobilenet9 pointpillars_rpn yolox_m ocr_det ocr_cls ocr_rec)
